@@ -1,0 +1,5 @@
+"""Alignment methods: one file each, one registry, the same arguments, the same kind of policy back."""
+
+from tradeoffs.alignment.run import METHODS, align
+
+__all__ = ["METHODS", "align"]

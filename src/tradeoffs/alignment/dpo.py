@@ -1,0 +1,76 @@
+"""Direct preference optimisation from the policy's own samples, ranked by the reward.
+
+L = -log sigmoid(beta log[pi(y+|x)/pi_ref(y+|x)] - beta log[pi(y-|x)/pi_ref(y-|x)]), the reference being the start policy.
+
+Source: Rafailov et al. 2023, arXiv 2305.18290, equation 7; TRL's DPOTrainer.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tradeoffs.alignment.common import StepLog, finish, fits, last_checkpoint, lora, save_adapter, start_policy, trainer_settings
+from tradeoffs.models import load
+from tradeoffs.parameters import AlignParameters
+from tradeoffs.preferences.reward_model import load_or_fit
+from tradeoffs.preferences.sampling import pairs, rate, sample
+from tradeoffs.tasks.examples import training_examples
+
+
+def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
+    """Sample, rate, pair and train; see `tradeoffs.alignment.align`.
+
+    Raises:
+        ValueError: no prompt gave responses that differ in reward.
+    """
+    from datasets import Dataset
+    from trl import DPOConfig, DPOTrainer
+
+    policy = start_policy(parameters)
+    tokenizer = policy.tokenizer
+    base = load(parameters.model, dtype=parameters.dtype, device=parameters.device) if parameters.start else policy
+    judge = load_or_fit(base, parameters.model) if parameters.domain != "code" else None
+    examples = training_examples(parameters.domain, parameters.prompts, parameters.seed + 1)
+    responses = sample(
+        policy,
+        examples,
+        [None] * len(examples),
+        folder,
+        samples=parameters.samples,
+        temperature=parameters.temperature,
+        max_new_tokens=parameters.max_new_tokens,
+        seed=parameters.seed,
+    )
+    rated = rate(responses, examples, judge, base, folder, parameters.workers)
+    by_key = {example.key: example for example in examples}
+    rows = []
+    for chosen, rejected in pairs(rated):
+        messages = by_key[chosen.key].messages()
+        if fits(tokenizer, messages, [chosen.text, rejected.text], parameters.max_length):
+            rows.append(
+                {
+                    "prompt": messages,
+                    "chosen": [{"role": "assistant", "content": chosen.text}],
+                    "rejected": [{"role": "assistant", "content": rejected.text}],
+                }
+            )
+    if not rows:
+        raise ValueError("prompts: no prompt gave two responses of different reward; raise prompts, samples or temperature")
+    trainer = DPOTrainer(
+        model=policy.model,
+        args=DPOConfig(**trainer_settings(parameters, folder), beta=parameters.beta),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        peft_config=lora(parameters),
+        callbacks=[StepLog(folder / "steps.jsonl", parameters.steps, "dpo")],
+    )
+    trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+    finish(parameters, save_adapter(trainer.model, folder / "new"), folder)
+    return {
+        "pairs": len(rows),
+        "responses": len(rated),
+        "mean_helpfulness": sum(r.helpfulness for r in rated) / len(rated),
+        "mean_verbosity": sum(r.verbosity for r in rated) / len(rated),
+        "reward_model": {"accuracy": judge.accuracy, "pairs": judge.pairs} if judge else None,
+    }

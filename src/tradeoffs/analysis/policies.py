@@ -1,0 +1,294 @@
+"""What each policy's answers cost and how many pass, alone and against the baseline.
+
+Every metric is a sum over a sum (never a mean of ratios), so that long answers and short ones weigh what they cost.
+Comparisons use only the problems that both policies answered. Intervals cover the choice of problems; they do not cover
+a machine that was slower on the day one of the policies ran, for which the throughput blocks are made.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from tradeoffs.analysis.estimates import NO_DIFFERENCE, Estimate, minimum_detectable_effect, pass_at_k, verdict, wilson
+from tradeoffs.analysis.resampling import Quantity, Resampling, estimate, sign_flip_p
+
+ALPHA = 0.05
+PASS_AT = (2, 5, 10, 20, 50, 100)
+
+
+class Metric(NamedTuple):
+    """A metric as numerator, denominator and unit, with what to say where it is undefined."""
+
+    above: str
+    below: str
+    unit: str
+    undefined: str = "no answer"
+
+
+METRICS = {
+    "pass_rate": Metric("passed", "graded", "share", "no answer was graded"),
+    "tokens_per_answer": Metric("tokens", "answers", "tokens"),
+    "seconds_per_answer": Metric("seconds", "answers", "s"),
+    "tokens_per_s": Metric("tokens", "seconds", "tokens/s", "no time was spent"),
+    "seconds_per_correct": Metric("graded_seconds", "passed", "s", "no answer passed"),
+    "cap_share": Metric("capped", "answers", "share"),
+    "utilisation": Metric("tokens", "slots", "share", "nothing was decoded"),
+    "prompt_tokens": Metric("prompt_tokens", "answers", "tokens"),
+}
+DIFFERENCES = ("pass_rate", "cap_share")
+COUNTS = ("answers", "graded", "passed", "unavailable")
+SUMMED = (
+    *COUNTS,
+    "tokens",
+    "seconds",
+    "slots",
+    "capped",
+    "prompt_tokens",
+    "graded_tokens",
+    "graded_seconds",
+    "graded_slots",
+)
+
+# The factors of seconds per correct answer; their product is the whole, exactly.
+FACTORS = {
+    "attempts": ("graded", "passed"),
+    "length": ("graded_tokens", "graded"),
+    "padding": ("graded_slots", "graded_tokens"),
+    "seconds a slot": ("graded_seconds", "graded_slots"),
+}
+
+
+def count_columns(rows: pd.DataFrame) -> pd.DataFrame:
+    """Add the columns that metrics sum over.
+
+    Args:
+        rows: one row an answer: `family`, `tokens`, `slots`, `seconds`, `prompt_tokens`, `finish`, `status` (missing:
+            not graded).
+
+    Returns:
+        The rows with the columns of `SUMMED`. `graded` leaves out answers without verdict and `unavailable` ones; the
+        `graded_*` columns are what these answers cost.
+    """
+    graded = rows["status"].notna() & (rows["status"] != "unavailable")
+    return rows.assign(
+        answers=1,
+        graded=graded.astype(int),
+        passed=(rows["status"] == "passed").astype(int),
+        unavailable=(rows["status"] == "unavailable").astype(int),
+        capped=(rows["finish"] == "length").astype(int),
+        graded_tokens=rows["tokens"].where(graded, 0),
+        graded_seconds=rows["seconds"].where(graded, 0.0),
+        graded_slots=rows["slots"].where(graded, 0),
+    )
+
+
+def metrics(sums: Mapping[str, Quantity]) -> dict[str, Quantity]:
+    """Divide sums into metrics."""
+    return {name: sums[m.above] / sums[m.below] for name, m in METRICS.items()}
+
+
+def policy_metrics(rows: pd.DataFrame, resampling: Resampling) -> dict[str, dict[str, Any]]:
+    """Estimate every metric of one policy.
+
+    Args:
+        rows: its answers, see `count_columns`.
+        resampling: the draws shared by all policies.
+
+    Returns:
+        For each metric of `METRICS` and each count an estimate as a dictionary; `pass_rate` has `wilson_low` and
+        `wilson_high` besides; `pass_at_<k>` where every problem has at least k > 1 graded answers.
+    """
+    counted = count_columns(rows)
+    sums = resampling.sums(counted, SUMMED)
+    families = counted["family"].nunique()
+    result = {
+        name: estimate(q, METRICS[name].unit, families, METRICS[name].undefined).as_dict()
+        for name, q in metrics(sums).items()
+    }
+    n, passed = int(sums["graded"].point), int(sums["passed"].point)
+    if n:
+        low, high = wilson(passed, n)
+        result["pass_rate"] |= {"wilson_low": low, "wilson_high": high}
+        if passed in (0, n):
+            # Resampling what is all alike shows no spread; that is no certainty.
+            result["pass_rate"] |= {"low": low, "high": high, "reason": "all answers alike, so Wilson's interval"}
+    result |= {name: Estimate(sums[name].point, None, None, "answers").as_dict() for name in COUNTS}
+    return result | _pass_at(counted, resampling)
+
+
+def _pass_at(counted: pd.DataFrame, resampling: Resampling) -> dict[str, dict[str, Any]]:
+    graded = counted[counted["graded"] == 1]
+    problems = graded.groupby(["family", "problem_id"])[["graded", "passed"]].sum().reset_index()
+    most = int(problems["graded"].min()) if len(problems) else 0
+    result = {}
+    for k in (k for k in PASS_AT if k <= most):
+        values = [pass_at_k(int(n), int(c), k) for n, c in zip(problems["graded"], problems["passed"], strict=True)]
+        sums = resampling.sums(problems.assign(value=values, one=1), ["value", "one"])
+        result[f"pass_at_{k}"] = estimate(sums["value"] / sums["one"], "share", problems["family"].nunique()).as_dict()
+    return result
+
+
+def _common(rows: pd.DataFrame, base: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    shared = set(rows["problem_id"]) & set(base["problem_id"])
+    both = [count_columns(part[part["problem_id"].isin(shared)]) for part in (rows, base)]
+    graded = set.intersection(*(set(part.loc[part["graded"] == 1, "problem_id"]) for part in both))
+    credit = ["graded", "passed", "graded_tokens", "graded_seconds", "graded_slots"]
+    for part in both:
+        part.loc[~part["problem_id"].isin(graded), credit] = 0
+    return both[0], both[1]
+
+
+def compare(
+    rows: pd.DataFrame, base: pd.DataFrame, resampling: Resampling, generator: np.random.Generator
+) -> dict[str, dict[str, Any]]:
+    """Compare one policy with the baseline, on the problems that both answered (pass rates: that both had graded).
+
+    Args:
+        rows, base: answers of the policy and of the baseline, see `count_columns`.
+        resampling: the draws shared by all policies.
+        generator: randomness of the sign-flip test.
+
+    Returns:
+        For each metric an estimate as a dictionary with `kind` (`difference` for shares that count answers, `ratio`
+        otherwise) and `verdict`. `pass_rate` has `p`, `n`, `discordance`, `design_effect` and `detectable` (see
+        `_paired`) besides.
+    """
+    own, other = _common(rows, base)
+    families = own["family"].nunique()
+    ours, theirs = metrics(resampling.sums(own, SUMMED)), metrics(resampling.sums(other, SUMMED))
+    result: dict[str, dict[str, Any]] = {}
+    for name, metric in METRICS.items():
+        if name in DIFFERENCES:
+            value = estimate(ours[name].minus(theirs[name]), metric.unit, families, metric.undefined)
+            kind, neutral = "difference", 0.0
+        else:
+            value = estimate(_ratio(ours[name], theirs[name]), "ratio", families, _whose(ours[name], metric.undefined))
+            kind, neutral = "ratio", 1.0
+        result[name] = value.as_dict() | {"kind": kind, "verdict": verdict(value, neutral)}
+    result["pass_rate"] = _paired(result["pass_rate"], own, other, resampling, generator)
+    return result
+
+
+def _ratio(ours: Quantity, theirs: Quantity) -> Quantity:
+    ratio = ours / theirs
+    # Against a baseline that is itself infinite a ratio of 0 would look like a gain beyond measure.
+    return ratio if math.isfinite(theirs.point) else Quantity(math.nan, ratio.draws)
+
+
+def _whose(ours: Quantity, undefined: str) -> str:
+    return undefined + (" in the baseline" if math.isfinite(ours.point) else "")
+
+
+def _paired(
+    value: dict[str, Any],
+    own: pd.DataFrame,
+    other: pd.DataFrame,
+    resampling: Resampling,
+    generator: np.random.Generator,
+) -> dict[str, Any]:
+    """Add what only the paired pass rates have.
+
+    `discordance`: mean squared difference of a problem's two pass rates (the share of problems that differ, with one
+        answer each);
+    `design_effect`: variance of the mean difference by families over the variance by problems; `detectable`: the
+        smallest true difference
+    seen with 80 % power; `p`: sign-flip test by families. A difference is called one only if interval and test agree.
+    """
+    rates = [part[part["graded"] == 1].groupby(["family", "problem_id"])["passed"].mean() for part in (own, other)]
+    difference = (rates[0] - rates[1]).rename("d").reset_index()
+    n = len(difference)
+    if not n:
+        return value
+    d = difference["d"].to_numpy(dtype=np.float64)
+    discordance = float((d**2).mean())
+    p = sign_flip_p(
+        difference.groupby("family")["d"].sum().to_numpy(dtype=np.float64), len(resampling.weights), generator
+    )
+    sums = resampling.sums(difference.assign(one=1), ["d", "one"])
+    spread = float(np.nanvar((sums["d"] / sums["one"]).draws))
+    effect = spread / (d.var() / n) if d.var() > 0 else 1.0
+    extra = {"p": p, "n": n, "discordance": discordance, "design_effect": effect}
+    if discordance == 0:
+        # No problem tells the policies apart; the share that could is bounded, not zero.
+        bound = wilson(0, n)[1]
+        value = value | {
+            "low": -bound,
+            "high": bound,
+            "verdict": NO_DIFFERENCE,
+            "reason": "no problem differs, so a bound from n",
+        }
+        return value | extra | {"detectable": minimum_detectable_effect(bound, n, effect)}
+    if value["verdict"] in ("higher", "lower") and p >= ALPHA:
+        value = value | {"verdict": NO_DIFFERENCE, "reason": f"too few problems differ (sign-flip test, p = {p:.2g})"}
+    return value | extra | {"detectable": minimum_detectable_effect(discordance, n, effect)}
+
+
+def decompose(rows: pd.DataFrame, base: pd.DataFrame, resampling: Resampling) -> dict[str, dict[str, Any]]:
+    """Split the ratio of seconds per correct answer into factors whose product it is.
+
+    Args:
+        rows, base: answers of the policy and of the baseline.
+        resampling: the draws shared by all policies.
+
+    Returns:
+        Ratios to the baseline as dictionaries: `attempts` (answers per correct one), `length` (tokens an answer),
+            `padding` (decoded
+        slots a token), `seconds a slot` (what is left: hardware, prompt processing, harness) and `total`.
+    """
+    own, other = _common(rows, base)
+    ours, theirs = resampling.sums(own, SUMMED), resampling.sums(other, SUMMED)
+    parts = {name: _ratio(ours[a] / ours[b], theirs[a] / theirs[b]) for name, (a, b) in FACTORS.items()}
+    whole = METRICS["seconds_per_correct"]
+    parts["total"] = _ratio(ours[whole.above] / ours[whole.below], theirs[whole.above] / theirs[whole.below])
+    families = own["family"].nunique()
+    return {
+        name: estimate(q, "ratio", families, "no answer passed in the policy or the baseline").as_dict()
+        for name, q in parts.items()
+    }
+
+
+def front_shares(rows: Mapping[str, pd.DataFrame], resampling: Resampling) -> dict[str, float]:
+    """Give each policy's share of draws in which no other dominates it on pass rate and seconds an answer.
+
+    Dominates: as good on both and better on one.
+
+    A front drawn through point estimates flatters (the best of noisy values is too good); a share of draws does not.
+    """
+    found = {name: metrics(resampling.sums(count_columns(part), SUMMED)) for name, part in rows.items()}
+    # Undefined in a draw (none of its families): neither on the front nor in anyone's way.
+    rate = np.stack([np.nan_to_num(m["pass_rate"].draws, nan=-np.inf) for m in found.values()])
+    seconds = np.stack([np.nan_to_num(m["seconds_per_answer"].draws, nan=np.inf) for m in found.values()])
+    shares = {}
+    for i, name in enumerate(found):
+        as_good = (rate >= rate[i]) & (seconds <= seconds[i])
+        better = (rate > rate[i]) | (seconds < seconds[i])
+        shares[name] = float(1 - (as_good & better).any(axis=0).mean())
+    return shares
+
+
+def group_table(rows: pd.DataFrame, by: str, resampling: Resampling) -> pd.DataFrame:
+    """Estimate pass rate, tokens and seconds an answer for each policy and each value of a column.
+
+    Args:
+        rows: answers of all policies, with a column `arm` (categories keep its order).
+        by: column to split by, such as `library`.
+        resampling: the draws shared by all policies.
+
+    Returns:
+        One row a policy and value: counts, `pass_rate` (share) with `low` and `high`, `tokens_per_answer`,
+            `seconds_per_answer` (s).
+    """
+    table = []
+    for (arm, value), part in rows.dropna(subset=[by]).groupby(["arm", by], observed=True):
+        found = policy_metrics(part, resampling)
+        rate = found["pass_rate"]
+        line = {"arm": arm, by: value} | {name: int(found[name]["estimate"]) for name in COUNTS}
+        line |= {"pass_rate": rate["estimate"], "low": rate["low"], "high": rate["high"]}
+        table.append(line | {name: found[name]["estimate"] for name in ("tokens_per_answer", "seconds_per_answer")})
+    columns = ["arm", by, *COUNTS, "pass_rate", "low", "high", "tokens_per_answer", "seconds_per_answer"]
+    return pd.DataFrame(table, columns=columns)

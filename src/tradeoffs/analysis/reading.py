@@ -1,0 +1,191 @@
+"""Reads what the stages left in `runs/` into tables, and names what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from tradeoffs.records import Answer, Record, Row, Timing, TrainingStep, Verdict, frame, read_record, read_rows
+from tradeoffs.tasks.problems import family, load_problems
+
+REMEDY = "make study"
+# What may differ between arms; whatever else differs makes their costs incomparable and is reported.
+OWN_TO_AN_ARM = {"policy", "angle", "adapter", "out"}
+
+
+class Gap(NamedTuple):
+    """Something that is missing, and the command that makes it."""
+
+    what: str
+    command: str = REMEDY
+
+
+class Runs(NamedTuple):
+    """The stages' outputs as tables.
+
+    Attributes:
+        answers: one row an answer, verdict and problem joined; `arm` is a category in the order asked for.
+        timings: one row a `Timing`.
+        training: one row a `TrainingStep`, with `policy`.
+        records: the stages' records by name, such as `generate-base` and `throughput`.
+        missing: what is not there.
+        warnings: what makes arms hard to compare.
+    """
+
+    answers: pd.DataFrame
+    timings: pd.DataFrame
+    training: pd.DataFrame
+    records: dict[str, Record]
+    missing: list[Gap]
+    warnings: list[str]
+
+
+def _table(rows: Sequence[Row], kind: type[Row]) -> pd.DataFrame:
+    return frame(rows) if rows else pd.DataFrame(columns=list(kind.model_fields))
+
+
+def _stage(
+    folder: Path, rows: str, kind: type[Row], what: str, missing: list[Gap]
+) -> tuple[Record | None, pd.DataFrame]:
+    """Read one stage's folder; without its record it is missing or was interrupted, and neither gives rows."""
+    if not (folder / "record.json").is_file():
+        begun = sum(1 for _ in (folder / rows).open()) if (folder / rows).is_file() else 0
+        missing.append(Gap(f"{what} (interrupted after {begun} rows)" if begun else what))
+        return None, _table([], kind)
+    record, table = read_record(folder), _table(read_rows(folder / rows, kind), kind)
+    if table.empty:
+        missing.append(Gap(f"{what} (its folder holds a record but no rows)"))
+    return record, table
+
+
+def _describe(problems: str) -> pd.DataFrame:
+    rows = [
+        {
+            "problem_id": problem["metadata"]["problem_id"],
+            "family": family(problem),
+            "library": problem["metadata"]["library"],
+            "tier": problem["metadata"].get("tier"),
+            "perturbation": problem["metadata"]["perturbation_type"],
+        }
+        for problem in load_problems(problems)
+    ]
+    return pd.DataFrame(rows)
+
+
+def _arm(runs: Path, arm: str, records: dict[str, Record], missing: list[Gap]) -> pd.DataFrame:
+    made, answers = _stage(runs / "generate" / arm, "answers.jsonl", Answer, f"answers of {arm}", missing)
+    if made is None:
+        # Verdicts without their answers have no cost to stand beside; the gap above names the arm.
+        return answers
+    records[f"generate-{arm}"] = made
+    graded, verdicts = _stage(runs / "grade" / arm, "verdicts.jsonl", Verdict, f"verdicts of {arm}", missing)
+    if graded is not None:
+        records[f"grade-{arm}"] = graded
+    key = ["problem_id", "sample"]
+    answers = answers.drop_duplicates(key, keep="last")
+    judged = (
+        verdicts[[*key, "status"]].drop_duplicates(key, keep="last").astype({"problem_id": "int64", "sample": "int64"})
+    )
+    joined = answers.merge(judged, on=key, how="left")
+    left = int(joined["status"].isna().sum())
+    if graded is not None and not verdicts.empty and left:
+        missing.append(Gap(f"verdicts of {arm} for {left} of {len(joined)} answers"))
+    return joined.assign(arm=arm)
+
+
+def _join(arms: Mapping[str, pd.DataFrame], problems: str, order: Sequence[str]) -> pd.DataFrame:
+    described = _describe(problems)
+    tables = []
+    for arm, table in arms.items():
+        unknown = sorted(set(table["problem_id"]) - set(described["problem_id"]))
+        if unknown:
+            raise ValueError(
+                f"problems: got {problems!r}, which lacks problem {unknown[0]} that {arm} answers; "
+                "accepts the problem set that the answers were made for"
+            )
+        tables.append(table.merge(described, on="problem_id", how="left"))
+    columns = [*Answer.model_fields, "status", "arm", *described.columns.drop("problem_id")]
+    answers = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
+    return answers.assign(arm=pd.Categorical(answers["arm"], categories=list(order)))
+
+
+def _uneven(arms: Mapping[str, pd.DataFrame], order: Sequence[str], missing: list[Gap]) -> None:
+    base = arms.get(order[0])
+    for arm, table in arms.items():
+        left = 0 if base is None else len(set(base["problem_id"]) - set(table["problem_id"]))
+        if left:
+            missing.append(
+                Gap(
+                    f"answers of {arm} to {left} of the {base['problem_id'].nunique()} problems that {order[0]} answered"
+                )
+            )
+
+
+def _unlike(records: Mapping[str, Record]) -> list[str]:
+    made = {name.removeprefix("generate-"): record for name, record in records.items() if name.startswith("generate-")}
+    facts: dict[str, dict[str, Any]] = {}
+    for arm, record in made.items():
+        settings = {key: value for key, value in record.parameters.items() if key not in OWN_TO_AN_ARM}
+        for key, value in (settings | {"hardware": hardware(record)}).items():
+            facts.setdefault(key, {})[arm] = value
+    texts = []
+    for key, values in facts.items():
+        if len({repr(value) for value in values.values()}) > 1 or len(values) < len(made):
+            texts.append(f"arms differ in {key}: " + ", ".join(f"{arm} {value}" for arm, value in values.items()))
+    return texts
+
+
+def hardware(record: Record) -> str:
+    """Describe the machine a stage ran on, in a few words."""
+    p = record.provenance
+    return p.accelerator or f"{p.hardware}, {p.cores} cores, {p.memory_gib:g} GiB"
+
+
+def _training(runs: Path, records: dict[str, Record], missing: list[Gap]) -> pd.DataFrame:
+    adapters = [
+        Path(str(r.parameters.get("adapter") or "")) for name, r in records.items() if name.startswith("generate-")
+    ]
+    # An adapter made elsewhere has no training curve here, and nothing here could make one.
+    needed = {path.parent.name for path in adapters if path.parent.parent.name == "align"}
+    folders = {path.name for path in (runs / "align").glob("*") if path.is_dir()}
+    tables = []
+    for policy in sorted(needed | folders):
+        record, steps = _stage(runs / "align" / policy, "steps.jsonl", TrainingStep, f"training of {policy}", missing)
+        if record is not None:
+            records[f"align-{policy}"] = record
+            tables.append(steps.assign(policy=policy))
+    empty = pd.DataFrame(columns=["policy", *TrainingStep.model_fields])
+    return pd.concat(tables, ignore_index=True)[list(empty.columns)] if tables else empty
+
+
+def read_runs(runs: str, policies: Sequence[str], problems: str) -> Runs:
+    """Read the stages' outputs.
+
+    Args:
+        runs: folder of the stages' outputs.
+        policies: arms in order, the first is the baseline.
+        problems: the problem set that the arms answered.
+
+    Raises:
+        ValueError: nothing is there at all, rows do not follow their schema, or answers are to another problem set.
+    """
+    folder, records, missing = Path(runs), dict[str, Record](), list[Gap]()
+    read = {arm: _arm(folder, arm, records, missing) for arm in policies}
+    arms = {arm: table for arm, table in read.items() if not table.empty}
+    _uneven(arms, policies, missing)
+    record, timings = _stage(folder / "throughput", "timings.jsonl", Timing, "timings at forced lengths", missing)
+    if record is not None:
+        records["throughput"] = record
+        timed = set(timings["policy"])
+        missing += [
+            Gap(f"timings of {name}")
+            for name in record.parameters.get("policies", {})
+            if len(timed) and name not in timed
+        ]
+    if not arms and timings.empty:
+        raise ValueError(f"runs: {runs} holds no answers of {', '.join(policies)} and no timings; run {REMEDY} first")
+    training = _training(folder, records, missing)
+    return Runs(_join(arms, problems, policies), timings, training, records, missing, _unlike(records))

@@ -1,0 +1,137 @@
+"""Cluster bootstrap over problem families, paired over policies.
+
+Variants of one problem are no independent sample, so whole families are drawn with replacement, and every policy sees
+the same draws: what makes a draw easy makes it easy for all, and cancels in comparisons. A draw is a row of counts (how
+often each family was drawn), so a metric that is a sum over a sum is two matrix products.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tradeoffs.analysis.estimates import LEVEL, Estimate
+
+Array = NDArray[np.float64]
+UNBOUNDED = "some resamples leave it undefined, so the interval has no limit on that side"
+
+
+class Quantity(NamedTuple):
+    """A number on the data at hand and on every resample.
+
+    Attributes:
+        point: on the data.
+        draws: on the resamples, shape (draws,).
+    """
+
+    point: float
+    draws: Array
+
+    def __truediv__(self, other: Quantity) -> Quantity:
+        """Divide; x / 0 is infinite and 0 / 0 is undefined, which `interval` takes for "may be anything"."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return Quantity(float(np.divide(self.point, other.point)), np.divide(self.draws, other.draws))
+
+    def minus(self, other: Quantity) -> Quantity:
+        """Subtract, draw by draw."""
+        return Quantity(self.point - other.point, self.draws - other.draws)
+
+
+class Resampling(NamedTuple):
+    """Resamples of families, the same for all policies.
+
+    Attributes:
+        families: names, shape (families,).
+        weights: how often each family was drawn, shape (draws, families).
+    """
+
+    families: pd.Index
+    weights: Array
+
+    @classmethod
+    def draw(cls, families: Iterable[str], draws: int, generator: np.random.Generator) -> Resampling:
+        """Draw resamples.
+
+        Args:
+            families: each problem's or answer's family; repetitions are fine.
+            draws: resamples.
+            generator: the source of randomness.
+
+        Raises:
+            ValueError: there is no family.
+        """
+        names = pd.Index(sorted(set(families)))
+        if not len(names):
+            raise ValueError(
+                "families: got none; accepts at least one family, so run the stages that make answers first"
+            )
+        counts = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
+        return cls(names, counts.astype(np.float64))
+
+    def sums(self, rows: pd.DataFrame, columns: Sequence[str]) -> dict[str, Quantity]:
+        """Sum columns over the data and over every resample.
+
+        Args:
+            rows: a table with a column `family`; families that it lacks count as zero.
+            columns: numeric columns.
+        """
+        totals = rows.groupby("family")[list(columns)].sum().reindex(self.families, fill_value=0)
+        values = totals.to_numpy(dtype=np.float64)
+        draws = self.weights @ values
+        return {name: Quantity(float(values[:, i].sum()), draws[:, i]) for i, name in enumerate(columns)}
+
+
+def interval(draws: Array, level: float = LEVEL) -> tuple[float | None, float | None]:
+    """Give the percentile interval; an undefined draw counts as minus infinity below and plus infinity above.
+
+    Returns:
+        Limits; None for a side without a finite limit.
+    """
+    tail, last, undefined = (1 - level) / 2, len(draws) - 1, np.isnan(draws)
+    low = np.sort(np.where(undefined, -np.inf, draws))[math.floor(tail * last)]
+    high = np.sort(np.where(undefined, np.inf, draws))[math.ceil((1 - tail) * last)]
+    return (float(low) if np.isfinite(low) else None, float(high) if np.isfinite(high) else None)
+
+
+def estimate(quantity: Quantity, unit: str, families: int, reason: str = "undefined on these data") -> Estimate:
+    """Turn a quantity into an estimate with its interval.
+
+    Args:
+        quantity: see `Quantity`.
+        unit: its unit.
+        families: families behind it; fewer than two allow no interval.
+        reason: what to say where the point itself is undefined.
+    """
+    if not math.isfinite(quantity.point):
+        return Estimate(None, None, None, unit, reason)
+    if families < 2:
+        return Estimate(quantity.point, None, None, unit, "fewer than two families, so no interval")
+    low, high = interval(quantity.draws)
+    return Estimate(quantity.point, low, high, unit, UNBOUNDED if low is None or high is None else None)
+
+
+def sign_flip_p(differences: Array, draws: int, generator: np.random.Generator) -> float:
+    """Test that two policies are exchangeable within every family: flip the sign of each family's difference at random.
+
+    A percentile interval is too narrow where only a handful of families differ; this test is not.
+
+    Args:
+        differences: summed difference a family, shape (families,).
+        draws: random flips.
+        generator: the source of randomness.
+
+    Returns:
+        Two-sided p-value, at least 1 / (draws + 1).
+    """
+    moved = differences[differences != 0]
+    if not len(moved):
+        return 1.0
+    signs = generator.integers(0, 2, size=(draws, len(moved))) * 2 - 1
+    # The tolerance keeps ties (equal sums reached by another order of additions) on the cautious side.
+    extreme = np.abs(signs @ moved) >= abs(moved.sum()) - 1e-9
+    return float((extreme.sum() + 1) / (draws + 1))

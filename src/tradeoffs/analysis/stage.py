@@ -1,0 +1,257 @@
+"""The analyse stage: the other stages' rows become the tables, figures and record that the book reads.
+
+Three steps, so that the notebook can show what lies between: `read_runs`, `analyse`, `write`; `run` does all of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from tradeoffs.analysis.estimates import Estimate
+from tradeoffs.analysis.policies import COUNTS, METRICS, compare, decompose, front_shares, group_table, policy_metrics
+from tradeoffs.analysis.reading import Gap, Runs, hardware, read_runs
+from tradeoffs.analysis.resampling import Resampling
+from tradeoffs.analysis.throughput import block_rates, compare_throughput, usable_blocks
+from tradeoffs.analysis.wording import headline
+from tradeoffs.records import Record, provenance, write_record, write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from tradeoffs.parameters import AnalyseParameters
+
+VERDICTS = [
+    "arm",
+    "problem_id",
+    "family",
+    "library",
+    "tier",
+    "perturbation",
+    "status",
+    "tokens",
+    "seconds",
+    "finish",
+    "sample",
+]
+ESTIMATES = ["arm", "metric", "estimate", "low", "high", "unit", "reason"]
+COMPARED = [
+    "arm",
+    "metric",
+    "kind",
+    *ESTIMATES[2:6],
+    "verdict",
+    "p",
+    "n",
+    "discordance",
+    "design_effect",
+    "detectable",
+    "reason",
+]
+TIMED = ["policy", "rate", "estimate", "low", "high", "unit", "verdict", "tost_p", "blocks", "margin", "reason"]
+DEFAULT_MARGIN = 0.02
+
+
+class Study(NamedTuple):
+    """What the analysis found.
+
+    Attributes:
+        tables: the tables by name, as they are written to `tables/<name>.csv`.
+        summary: what goes into the record's summary.
+        runs: what it was computed from.
+        parameters: what was asked for.
+        seconds: time the computation took.
+    """
+
+    tables: dict[str, pd.DataFrame]
+    summary: dict[str, Any]
+    runs: Runs
+    parameters: dict[str, Any]
+    seconds: float
+
+
+def _missing_arm(arm: str) -> dict[str, Any]:
+    reason = f"no answers of {arm}"
+    found = {name: Estimate(None, None, None, metric.unit, reason).as_dict() for name, metric in METRICS.items()}
+    return found | {name: Estimate(0, None, None, "answers").as_dict() for name in COUNTS}
+
+
+def _policies(
+    runs: Runs, order: list[str], draws: int, generator: np.random.Generator
+) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
+    """Estimate everything that comes from answers; the tables hold the breakdowns."""
+    base = order[0]
+    found: dict[str, Any] = {
+        "policies": {arm: _missing_arm(arm) for arm in order},
+        "comparisons": {},
+        "decomposition": {},
+    }
+    groups = {"libraries": "library", "tiers": "tier", "perturbations": "perturbation"}
+    rows = {str(arm): part for arm, part in runs.answers.groupby("arm", observed=True)}
+    if not rows:
+        columns = [*COUNTS, "pass_rate", "low", "high", "tokens_per_answer", "seconds_per_answer"]
+        return found, {name: pd.DataFrame(columns=["arm", by, *columns]) for name, by in groups.items()}
+    resampling = Resampling.draw(runs.answers["family"], draws, generator)
+    front = front_shares(rows, resampling)
+    for arm in (arm for arm in order if arm in rows):
+        found["policies"][arm] = policy_metrics(rows[arm], resampling)
+        found["policies"][arm]["on_front"] = Estimate(front[arm], None, None, "share").as_dict()
+        if arm != base and base in rows:
+            found["comparisons"][arm] = compare(rows[arm], rows[base], resampling, generator)
+            found["decomposition"][arm] = decompose(rows[arm], rows[base], resampling)
+    return found, {name: group_table(runs.answers, by, resampling) for name, by in groups.items()}
+
+
+def _throughput(runs: Runs, base: str) -> dict[str, Any]:
+    if runs.timings.empty:
+        return {"throughput": {}, "throughput_setting": {}}
+    timed = list(dict.fromkeys(runs.timings["policy"]))
+    asked = runs.records["throughput"].parameters
+    order = [name for name in asked.get("policies", timed) if name in timed]
+    order += [name for name in timed if name not in order]
+    margin = float(asked.get("margin", DEFAULT_MARGIN))
+    blocks, used = runs.timings["block"].nunique(), len(usable_blocks(block_rates(runs.timings), order))
+    setting = {name: int(runs.timings[name].iloc[0]) for name in ("batch_size", "prompt_tokens", "new_tokens")}
+    setting |= {"blocks": used, "excluded_blocks": int(blocks - used)}
+    return {
+        "throughput": compare_throughput(runs.timings, order, base, margin),
+        "throughput_setting": setting | {"margin": margin, "hardware": hardware(runs.records["throughput"])},
+    }
+
+
+def _long(found: Mapping[str, Mapping[str, Any]], columns: list[str]) -> pd.DataFrame:
+    rows = [
+        {columns[0]: name, columns[1]: key} | dict(value) for name, part in found.items() for key, value in part.items()
+    ]
+    return pd.DataFrame(rows).reindex(columns=columns) if rows else pd.DataFrame(columns=columns)
+
+
+def _timed(summary: Mapping[str, Any]) -> pd.DataFrame:
+    rows = []
+    for policy, found in summary["throughput"].items():
+        shared = {"policy": policy, "blocks": found["blocks"], "margin": summary["throughput_setting"]["margin"]}
+        for rate, value in found.items():
+            if isinstance(value, dict):
+                tested = {"verdict": found["verdict"], "tost_p": found["tost_p"]} if rate == "ratio" else {}
+                rows.append(shared | {"rate": rate} | value | tested)
+    return pd.DataFrame(rows, columns=TIMED)
+
+
+def analyse(runs: Runs, parameters: AnalyseParameters) -> Study:
+    """Compute every table, comparison, verdict and sentence.
+
+    Args:
+        runs: the stages' outputs.
+        parameters: arms and their order (the first is the baseline), bootstrap draws, seed.
+
+    Returns:
+        The study's findings; arms without answers are in them with empty estimates and a reason.
+    """
+    start = time.perf_counter()
+    order = list(dict.fromkeys(parameters.policies))
+    generator = np.random.default_rng(parameters.seed)
+    found, tables = _policies(runs, order, parameters.draws, generator)
+    machines = {
+        hardware(record): None for name, record in runs.records.items() if name.startswith(("generate-", "throughput"))
+    }
+    missing = list(runs.missing)
+    if not runs.answers.empty and order[0] not in set(runs.answers["arm"]):
+        missing.append(Gap(f"all comparisons, which need answers of the baseline {order[0]}"))
+    if not runs.timings.empty and order[0] not in set(runs.timings["policy"]):
+        missing.append(Gap(f"timings of the baseline {order[0]}"))
+    summary = found | _throughput(runs, order[0])
+    summary |= {
+        "baseline": order[0],
+        "missing": [gap._asdict() for gap in missing],
+        "warnings": runs.warnings,
+        "hardware": "; ".join(machines),
+    }
+    summary["headline"] = headline(summary)
+    tables = {
+        "policies": _long(summary["policies"], ESTIMATES),
+        "comparisons": _long(summary["comparisons"], COMPARED),
+        "decomposition": _long(summary["decomposition"], ["arm", "factor", *ESTIMATES[2:]]),
+        **tables,
+        "throughput": _timed(summary),
+        "training": runs.training,
+        "verdicts": runs.answers.sort_values(["arm", "problem_id", "sample"]).reindex(columns=VERDICTS),
+    }
+    return Study(tables, summary, runs, parameters.model_dump(), time.perf_counter() - start)
+
+
+def _record(study: Study) -> Record:
+    runs, answers = study.runs, study.runs.answers
+    counts = {
+        "arms": len(study.summary["policies"]),
+        "arms_with_answers": int(answers["arm"].nunique()),
+        "problems": int(answers["problem_id"].nunique()),
+        "families": int(answers["family"].nunique()),
+        "answers": len(answers),
+        "verdicts": int(answers["status"].notna().sum()),
+        "unavailable": int((answers["status"] == "unavailable").sum()),
+        "timings": len(runs.timings),
+        "missing": len(study.summary["missing"]),
+    }
+    stages = {
+        name: {"created_utc": r.provenance.created_utc, "commit": r.provenance.commit}
+        for name, r in runs.records.items()
+    }
+    return Record(
+        stage="analyse",
+        parameters=study.parameters,
+        seeds=[study.parameters["seed"]],
+        counts=counts,
+        summary=study.summary,
+        inputs={"stages": stages},
+        seconds=study.seconds,
+        provenance=provenance(),
+    )
+
+
+def write(study: Study, figures: Mapping[str, Figure]) -> Record:
+    """Write tables, figures, copies of the stages' records, and last the record, each in one move.
+
+    Everything is rendered before the first file is touched. The old record goes first, so that a kill in between leaves
+    a folder that says it is unfinished instead of a mixture.
+
+    Args:
+        study: what `analyse` found.
+        figures: figures by name, see `tradeoffs.figures.all_figures`.
+    """
+    from tradeoffs.figures import to_svg
+
+    out = Path(study.parameters["out"])
+    files = {f"tables/{name}.csv": table.to_csv(index=False) for name, table in study.tables.items()}
+    files |= {f"figures/{name}.svg": to_svg(figure) for name, figure in figures.items()}
+    files |= {
+        f"stages/{name}.json": record.model_dump_json(indent=1) + "\n" for name, record in study.runs.records.items()
+    }
+    record = _record(study)
+    (out / "record.json").unlink(missing_ok=True)
+    for folder, kind in (("tables", "csv"), ("figures", "svg"), ("stages", "json")):
+        for old in (out / folder).glob(f"*.{kind}"):
+            # What this analysis does not make would be read as if it had.
+            if f"{folder}/{old.name}" not in files:
+                old.unlink()
+    for name, text in files.items():
+        write_text(out / name, text)
+    write_record(out, record)
+    return record
+
+
+def run(parameters: AnalyseParameters) -> Record:
+    """Read, analyse, draw and write; what the notebook does cell by cell.
+
+    Raises:
+        ValueError: see `read_runs`.
+    """
+    from tradeoffs.figures import all_figures
+
+    runs = read_runs(parameters.runs, parameters.policies, parameters.problems)
+    study = analyse(runs, parameters)
+    return write(study, all_figures(study.tables))

@@ -1,0 +1,175 @@
+"""Sentences that follow the data, and the table for the terminal."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tradeoffs.analysis.estimates import NO_DIFFERENCE, NOT_MEASURED
+from tradeoffs.records import Record
+
+WIDTH = 110
+REMEDY = "make study"
+THROUGHPUT_WORDS = {
+    "equivalent": "equivalent within the margin",
+    "different": "different",
+    "both": "different, but within the margin",
+    "inconclusive": "inconclusive",
+}
+COLUMNS = {
+    "pass_rate": "pass rate, %",
+    "tokens_per_answer": "tokens/answer",
+    "seconds_per_answer": "seconds/answer",
+    "tokens_per_s": "tokens/s",
+    "seconds_per_correct": "s/correct answer",
+}
+
+
+def digits(value: float | None, scale: float = 1.0, sign: bool = False) -> str:
+    """Write a number with three significant digits, without an exponent; an en dash where there is none."""
+    if value is None:
+        return "–"
+    value *= scale
+    plus = "+" if sign else ""
+    if value == 0:
+        return "0"
+    return f"{value:{plus},.0f}" if abs(value) >= 100 else f"{value:{plus}.3g}"
+
+
+def span(low: float | None, high: float | None, scale: float = 1.0, sign: bool = False) -> str:
+    """Write an interval; a missing limit reads as unbounded."""
+    if low is None and high is None:
+        return "no interval"
+    below = "no lower limit" if low is None else digits(low, scale, sign)
+    above = "no upper limit" if high is None else digits(high, scale, sign)
+    return f"{below} to {above}"
+
+
+def _share(value: Mapping[str, Any]) -> str:
+    return f"{digits(value['estimate'], 100, True)} points [{span(value['low'], value['high'], 100, True)}]"
+
+
+def _ratio(value: Mapping[str, Any]) -> str:
+    return f"×{digits(value['estimate'])} [{span(value['low'], value['high'])}]"
+
+
+def group(items: Mapping[str, tuple[str, str]], order: Sequence[str], bare: Sequence[str] = ()) -> str:
+    """List policies by verdict.
+
+    Args:
+        items: policy -> (verdict, numbers).
+        order: verdicts in the order of the text.
+        bare: verdicts whose numbers are left out.
+    """
+    parts = []
+    for word in order:
+        named = [
+            policy if word in bare else f"{policy} ({numbers})"
+            for policy, (found, numbers) in items.items()
+            if found == word
+        ]
+        if named:
+            parts.append(f"{word} for {', '.join(named)}")
+    return "; ".join(parts)
+
+
+def _compared(comparisons: Mapping[str, Any], metric: str, show: Callable[[Mapping[str, Any]], str]) -> str:
+    items = {arm: (found[metric]["verdict"], show(found[metric])) for arm, found in comparisons.items()}
+    return group(items, ["higher", "lower", NO_DIFFERENCE, NOT_MEASURED], bare=[NOT_MEASURED])
+
+
+def headline(summary: Mapping[str, Any]) -> dict[str, str]:
+    """Write the three sentences that answer the study's question.
+
+    Args:
+        summary: the analyse record's summary: `baseline`, `policies`, `comparisons`, `throughput`,
+            `throughput_setting`.
+
+    Returns:
+        `efficiency` (tokens/s at forced lengths), `answers` (tokens and seconds an answer), `correctness` (pass rate
+        and seconds per correct answer), as plain text.
+    """
+    return {"efficiency": _efficiency(summary), "answers": _answers(summary), "correctness": _correctness(summary)}
+
+
+def _efficiency(summary: Mapping[str, Any]) -> str:
+    found, setting, base = summary["throughput"], summary["throughput_setting"], summary["baseline"]
+    others = {name: (row["verdict"], _ratio(row["ratio"])) for name, row in found.items() if name != base}
+    if base not in found or not others:
+        return f"Tokens per second at forced lengths were not compared: there are no timings of {base} and another policy ({REMEDY})."
+    words = {name: (THROUGHPUT_WORDS[word], numbers) for name, (word, numbers) in others.items()}
+    return (
+        f"At forced lengths ({setting['prompt_tokens']} prompt and {setting['new_tokens']} new tokens a row, {setting['batch_size']} rows, "
+        f"{setting['blocks']} blocks), tokens per second relative to {base}, equivalence margin ±{digits(setting['margin'], 100)} %: "
+        f"{group(words, list(THROUGHPUT_WORDS.values()))}."
+    )
+
+
+def _base(summary: Mapping[str, Any], metric: str) -> Any:
+    return summary["policies"].get(summary["baseline"], {}).get(metric, {}).get("estimate")
+
+
+def _answers(summary: Mapping[str, Any]) -> str:
+    base, comparisons = summary["baseline"], summary["comparisons"]
+    if not comparisons:
+        return f"Tokens and seconds per answer were not compared: there are no answers of {base} and another policy ({REMEDY})."
+    return (
+        f"Left to stop by itself, {base} spends {digits(_base(summary, 'tokens_per_answer'))} tokens and "
+        f"{digits(_base(summary, 'seconds_per_answer'))} s an answer; relative to it, tokens per answer are "
+        f"{_compared(comparisons, 'tokens_per_answer', _ratio)}; seconds per answer are "
+        f"{_compared(comparisons, 'seconds_per_answer', _ratio)}."
+    )
+
+
+def _correctness(summary: Mapping[str, Any]) -> str:
+    base, comparisons = summary["baseline"], summary["comparisons"]
+    if not comparisons or _base(summary, "pass_rate") is None:
+        return f"Pass rates were not compared: there are no verdicts of {base} and another policy ({REMEDY})."
+    detectable = [
+        found["pass_rate"]["detectable"] for found in comparisons.values() if "detectable" in found["pass_rate"]
+    ]
+    # The least sensitive comparison speaks for all.
+    limit = (
+        f" (true differences below about {digits(max(detectable), 100)} points would usually be missed)"
+        if detectable
+        else ""
+    )
+    spent = _base(summary, "seconds_per_correct")
+    cost = "no answer of it passed, so its seconds per correct answer are unbounded"
+    if spent is not None:
+        cost = f"{digits(spent)} s per correct answer"
+    return (
+        f"{base} passes {digits(_base(summary, 'pass_rate'), 100)} % of {digits(_base(summary, 'graded'))} graded answers ({cost}); "
+        f"relative to it, the pass rate is {_compared(comparisons, 'pass_rate', _share)}{limit}; "
+        f"seconds per correct answer are {_compared(comparisons, 'seconds_per_correct', _ratio)}."
+    )
+
+
+def headline_table(record: Record) -> str:
+    """Lay out the main numbers, the three sentences and what is missing as plain text.
+
+    Args:
+        record: the analyse stage's record.
+    """
+    summary = record.summary
+    base = summary["baseline"]
+    names = list(summary["policies"])
+    first = max(len("policy"), *(len(name) for name in names))
+    lines = ["policy".ljust(first) + "".join(title.rjust(19) for title in COLUMNS.values())]
+    for name in names:
+        compared = summary["comparisons"].get(name, {})
+        values, spans = name.ljust(first), " " * first
+        for metric in COLUMNS:
+            found = summary["policies"][name].get(metric, {"estimate": None, "low": None, "high": None})
+            mark = {"higher": " ↑", "lower": " ↓"}.get(compared.get(metric, {}).get("verdict", ""), "  ")
+            scale = 100.0 if metric == "pass_rate" else 1.0
+            values += (digits(found["estimate"], scale) + mark).rjust(19)
+            limits = f"{digits(found['low'], scale)} to {digits(found['high'], scale)}  "
+            spans += (limits if found["estimate"] is not None else "").rjust(19)
+        lines += [values.rstrip(), spans.rstrip()]
+    note = f"Lower lines: 95 % intervals. ↑ ↓: higher or lower than {base}, interval clear of no change."
+    sentences = [textwrap.fill(text, WIDTH) for text in [note, *summary["headline"].values()]]
+    gaps = [f"missing: {gap['what']}; to make it: {gap['command']}" for gap in summary["missing"]]
+    notes = [f"note: {text}" for text in summary["warnings"]]
+    return "\n".join([*lines, "", "\n\n".join(sentences), *([""] if gaps or notes else []), *gaps, *notes]) + "\n"

@@ -1,0 +1,303 @@
+"""Every plot of the study: one function a figure, one figure a question, one style.
+
+Figures sit on light and on dark pages alike: the background is transparent, frame and text are a grey of about equal
+contrast to white and to black, and the data colours come from the Okabe-Ito palette, which the common kinds of colour
+blindness tell apart. Things are labelled where they are instead of in a legend; what was not measured is written where
+it would stand.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+GREY = "#7a7a7a"
+BLUE = "#0072B2"
+ORANGE = "#D55E00"
+GREEN = "#009E73"
+WIDTH_IN = 7.2
+FONT_PT = 10
+MOST_POINTS = 400  # a curve of more points is thinned, which keeps the file small and changes nothing one could see
+
+
+def _figure(height_in: float, columns: int = 1, rows: int = 1) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained", facecolor="none")
+    axes = list(np.atleast_1d(figure.subplots(rows, columns)).ravel())
+    for axis in axes:
+        _style(axis)
+    return figure, axes
+
+
+def _style(axis: Axes) -> None:
+    axis.set_facecolor("none")
+    axis.tick_params(colors=GREY, labelcolor=GREY, labelsize=FONT_PT, which="both")
+    for side, spine in axis.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(GREY)
+    for label in (axis.xaxis.label, axis.yaxis.label, axis.title):
+        label.set_color(GREY)
+        label.set_fontsize(FONT_PT)
+
+
+def _note(axis: Axes, text: str) -> None:
+    axis.text(0.5, 0.5, text, transform=axis.transAxes, ha="center", va="center", color=GREY, fontsize=FONT_PT)
+    axis.set_xticks([])
+    axis.set_yticks([])
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _dots(axis: Axes, table: pd.DataFrame, scale: float = 1.0, baseline: str | None = None) -> None:
+    """Draw one row a policy: dot, interval, value; an interval without limit runs to an arrow at the edge.
+
+    Args:
+        axis: where.
+        table: columns `name`, `estimate`, `low`, `high`, `reason`, and optionally `note`, in order from top to bottom.
+        scale: factor from the table's unit to the axis's.
+        baseline: the row whose value is drawn through as a line.
+    """
+    known = table.dropna(subset=["estimate"])
+    reach = pd.concat([known[name].astype(float) for name in ("estimate", "low", "high")]).dropna() * scale
+    left, right = (float(reach.min()), float(reach.max())) if len(reach) else (0.0, 1.0)
+    room = (right - left) or abs(right) or 1.0
+    axis.set_xlim(left - 0.06 * room, right + 0.3 * room)
+    for y, row in enumerate(table.itertuples()):
+        if pd.isna(row.estimate):
+            reason = row.reason if isinstance(row.reason, str) else "no estimate"
+            axis.text(
+                0.02,
+                y,
+                f"not measured: {reason}",
+                transform=axis.get_yaxis_transform(),
+                color=GREY,
+                va="center",
+                fontsize=FONT_PT - 1,
+            )
+            continue
+        x, colour = float(row.estimate) * scale, GREY if row.name == baseline else BLUE
+        _whisker(axis, y, x, row.low, row.high, scale, colour)
+        text = _number(x) + (f"  {row.note}" if isinstance(getattr(row, "note", None), str) else "")
+        axis.annotate(
+            text, (x, y), xytext=(0, 6), textcoords="offset points", ha="center", color=colour, fontsize=FONT_PT - 1
+        )
+        if row.name == baseline:
+            axis.axvline(x, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
+    axis.set_yticks(range(len(table)), list(table["name"]))
+    axis.set_ylim(len(table) - 0.5, -0.7)
+    axis.tick_params(axis="y", length=0)
+    axis.spines["left"].set_visible(False)
+
+
+def _whisker(axis: Axes, y: float, x: float, low: float, high: float, scale: float, colour: str) -> None:
+    axis.plot([x], [y], "o", color=colour, markersize=6)
+    if pd.isna(low) and pd.isna(high):
+        return
+    ends = axis.get_xlim()
+    start, stop = (ends[0] if pd.isna(low) else low * scale), (ends[1] if pd.isna(high) else high * scale)
+    axis.plot([start, stop], [y, y], color=colour, linewidth=1.8, solid_capstyle="butt")
+    for missing, end, mark in ((pd.isna(low), start, "<"), (pd.isna(high), stop, ">")):
+        if missing:
+            axis.plot([end], [y], mark, color=colour, markersize=7, clip_on=False)
+
+
+def _metric(policies: pd.DataFrame, metric: str) -> pd.DataFrame:
+    return policies[policies["metric"] == metric].rename(columns={"arm": "name"})
+
+
+def _per_policy(policies: pd.DataFrame, metric: str, label: str, scale: float = 1.0) -> Figure:
+    table = _metric(policies, metric)
+    figure, (axis,) = _figure(0.9 + 0.44 * max(1, len(table)))
+    _dots(axis, table, scale, baseline=table["name"].iloc[0] if len(table) else None)
+    axis.set_xlabel(label)
+    return figure
+
+
+def pass_rate(policies: pd.DataFrame) -> Figure:
+    """How many answers pass? Args: policies: the table `policies.csv`, baseline first."""
+    return _per_policy(policies, "pass_rate", "answers that pass (% of graded answers), 95 % interval", scale=100)
+
+
+def seconds_per_correct(policies: pd.DataFrame) -> Figure:
+    """What does a correct answer cost? Args: policies: the table `policies.csv`, baseline first."""
+    return _per_policy(policies, "seconds_per_correct", "generation time per correct answer (s), 95 % interval")
+
+
+def tokens_per_answer(policies: pd.DataFrame) -> Figure:
+    """How long are answers? Args: policies: the table `policies.csv`, baseline first."""
+    return _per_policy(policies, "tokens_per_answer", "generated tokens per answer (tokens), 95 % interval")
+
+
+def tokens_per_second(throughput: pd.DataFrame) -> Figure:
+    """Does a policy generate faster or slower at forced lengths? Args: throughput: the table `throughput.csv`."""
+    ratios = throughput[throughput["rate"] == "ratio"].rename(columns={"policy": "name"})
+    base = ratios.loc[ratios["verdict"] == "baseline", "name"]
+    others = ratios[ratios["verdict"] != "baseline"].assign(note=lambda t: t["verdict"])
+    figure, (axis,) = _figure(1.2 + 0.44 * max(1, len(others)))
+    name = str(base.iloc[0]) if len(base) else "the baseline"
+    axis.set_xlabel(f"tokens/s relative to {name} (ratio), 95 % interval")
+    if others.empty:
+        _note(axis, "not measured: no timings of two policies")
+        return figure
+    _dots(axis, others)
+    margin = float(others["margin"].iloc[0])
+    low, high = 1 / (1 + margin), 1 + margin
+    left, right = axis.get_xlim()
+    pad = 0.5 * (high - low)
+    axis.set_xlim(min(left, low - pad), max(right, high + pad))
+    axis.axvspan(low, high, color=GREEN, alpha=0.18, linewidth=0)
+    axis.axvline(1, color=GREY, linewidth=0.8, linestyle=":")
+    axis.set_ylim(len(others) - 0.5, -1.1)
+    axis.text(
+        1, -0.8, f"equivalence margin ±{100 * margin:g} %", ha="center", va="center", color=GREEN, fontsize=FONT_PT - 1
+    )
+    return figure
+
+
+def training(steps: pd.DataFrame) -> Figure:
+    """Did training move the policies? One panel a policy, since the methods' losses are different quantities.
+
+    Args:
+        steps: the table `training.csv`.
+    """
+    curves = {str(name): part for name, part in steps.dropna(subset=["loss"]).groupby("policy", sort=False)}
+    columns = min(2, max(1, len(curves)))
+    rows = math.ceil(max(1, len(curves)) / columns)
+    figure, axes = _figure(0.6 + 1.8 * rows, columns, rows)
+    for axis in axes[len(curves) :]:
+        axis.set_visible(False)
+    if not curves:
+        axes[0].set_visible(True)
+        _note(axes[0], "not measured: no training steps")
+        axes[0].set(xlabel="optimizer step (count)", ylabel="loss (nats)")
+    for axis, (name, part) in zip(axes, curves.items(), strict=False):
+        thin = part.sort_values("step").iloc[:: max(1, math.ceil(len(part) / MOST_POINTS))]
+        axis.plot(
+            thin["step"],
+            thin["loss"].astype(float),
+            color=BLUE,
+            linewidth=1.4,
+            marker="o",
+            markersize=2.5 if len(thin) < 60 else 0,
+        )
+        axis.set_title(name, color=GREY, fontsize=FONT_PT, loc="left")
+        axis.set(xlabel="optimizer step (count)", ylabel="loss (nats)")
+        axis.margins(y=0.1)
+    return figure
+
+
+def spread(values: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Move labels apart along one axis.
+
+    Args:
+        values: where the labels would like to be.
+        gap: smallest distance between two.
+        low, high: the room they have; where it is too small for the gap they are evenly spaced over it.
+
+    Returns:
+        Positions in the order of `values`, in the same order along the axis.
+    """
+    gap = min(gap, (high - low) / max(1, len(values) - 1))
+    order = np.argsort(values, kind="stable")
+    placed = np.array([min(max(values[i], low), high) for i in order], dtype=float)
+    for i in range(1, len(placed)):
+        placed[i] = max(placed[i], placed[i - 1] + gap)
+    for i in range(len(placed) - 1, -1, -1):
+        placed[i] = min(placed[i], high if i == len(placed) - 1 else placed[i + 1] - gap)
+    result = np.empty(len(placed))
+    result[order] = placed
+    return [float(value) for value in result]
+
+
+def tradeoff(policies: pd.DataFrame) -> Figure:
+    """Which policies give the most correctness for their time? Args: policies: the table `policies.csv`, baseline
+    first."""
+    rate, seconds = (_metric(policies, name).set_index("name") for name in ("pass_rate", "seconds_per_answer"))
+    base = policies["arm"].iloc[0] if len(policies) else None
+    both = [
+        name for name in rate.index if pd.notna(rate.loc[name, "estimate"]) and pd.notna(seconds.loc[name, "estimate"])
+    ]
+    figure, (axis,) = _figure(4.2)
+    axis.set(xlabel="generation time per answer (s), 95 % interval", ylabel="answers that pass (%), 95 % interval")
+    if not both:
+        _note(axis, "not measured: no policy with both answers and verdicts")
+        return figure
+    x = [float(seconds.loc[name, "estimate"]) for name in both]
+    y = [100 * float(rate.loc[name, "estimate"]) for name in both]
+    for name, across, up in zip(both, x, y, strict=True):
+        colour = GREY if name == base else BLUE
+        for table, scale, draw in ((seconds, 1, "x"), (rate, 100, "y")):
+            low, high = (table.loc[name, side] for side in ("low", "high"))
+            if pd.notna(low) and pd.notna(high):
+                ends = [low * scale, high * scale]
+                axis.plot(
+                    ends if draw == "x" else [across] * 2,
+                    ends if draw == "y" else [up] * 2,
+                    color=colour,
+                    linewidth=1,
+                    alpha=0.6,
+                )
+        axis.plot([across], [up], "o", color=colour, markersize=6)
+    bottom, top = axis.get_ylim()
+    axis.set_ylim(bottom, top)
+    edge = axis.get_xlim()[1]
+    axis.set_xlim(axis.get_xlim()[0], edge)
+    for name, across, up, label in zip(both, x, y, spread(y, 0.06 * (top - bottom), bottom, top), strict=True):
+        colour = GREY if name == base else BLUE
+        axis.annotate(
+            name,
+            (across, up),
+            xytext=(1.02, label),
+            textcoords=axis.get_yaxis_transform(),
+            va="center",
+            color=colour,
+            fontsize=FONT_PT,
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5, "linestyle": ":"},
+            annotation_clip=False,
+        )
+    axis.text(
+        0.01,
+        0.99,
+        "↖ better: more correct, less time",
+        transform=axis.transAxes,
+        ha="left",
+        va="top",
+        color=GREEN,
+        fontsize=FONT_PT - 1,
+    )
+    return figure
+
+
+def all_figures(tables: dict[str, pd.DataFrame]) -> dict[str, Figure]:
+    """Draw every figure.
+
+    Args:
+        tables: the analysis's tables by name.
+
+    Returns:
+        Figures by the name of their file.
+    """
+    return {
+        "pass_rate": pass_rate(tables["policies"]),
+        "seconds_per_correct": seconds_per_correct(tables["policies"]),
+        "tokens_per_answer": tokens_per_answer(tables["policies"]),
+        "tokens_per_second": tokens_per_second(tables["throughput"]),
+        "training": training(tables["training"]),
+        "tradeoff": tradeoff(tables["policies"]),
+    }
+
+
+def to_svg(figure: Figure) -> str:
+    """Render as SVG with a transparent background; the same figure gives the same text on every run and machine."""
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "tradeoffs", "path.simplify": True}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    return buffer.getvalue()

@@ -1,0 +1,1 @@
+"""Running policies: an in-process engine (`engine`), answering a problem set (`generate`), and timing (`throughput`)."""

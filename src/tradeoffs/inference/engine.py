@@ -1,0 +1,153 @@
+"""The in-process engine: transformers' `generate` over batches of similar length.
+
+Prompts are sorted by length before they are cut into batches, so that little is padded. Rows are counted to their first stop, inclusive;
+what the batch decodes for a row after that is padding (`slots` counts it), never output.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from tradeoffs.models import Policy
+
+if TYPE_CHECKING:
+    import torch
+
+STOP_TEXTS = ("</code>", "# SOLUTION END")
+
+
+class Prompt(NamedTuple):
+    """A tokenised prompt and the caller's key for it."""
+
+    key: tuple[int, ...]
+    ids: list[int]
+
+
+class Completion(NamedTuple):
+    """One decoded row; see `tradeoffs.records.Answer` for the meaning of the counts."""
+
+    key: tuple[int, ...]
+    text: str
+    prompt_tokens: int
+    tokens: int
+    slots: int
+    finish: str
+    batch: int
+    batch_seconds: float
+    batch_size: int
+
+
+def batches(prompts: Sequence[Prompt], batch_size: int) -> list[list[Prompt]]:
+    """Cut prompts, sorted by length and key, into batches, the longest first (so that memory fails early if it fails)."""
+    order = sorted(prompts, key=lambda p: (-len(p.ids), p.key))
+    return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+
+
+def pad_left(rows: Sequence[list[int]], pad: int, device: str | torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Stack token lists of different length, padded on the left.
+
+    Returns:
+        input_ids and attention_mask, both of shape (rows, longest).
+    """
+    import torch
+
+    width = max(len(row) for row in rows)
+    ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=device)
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=device)
+    return ids, mask
+
+
+def decode_batch(
+    policy: Policy, batch: Sequence[Prompt], *, max_new_tokens: int, temperature: float, top_p: float, number: int, seed: int
+) -> list[Completion]:
+    """Decode one batch and time it.
+
+    Args:
+        policy: model and tokenizer.
+        batch: prompts of one batch.
+        max_new_tokens: cap on each row's output.
+        temperature: 0 for greedy decoding.
+        top_p: nucleus sampling's mass; unused when greedy.
+        number, seed: the batch's number and the run's seed; together they fix the sampled tokens, so that a resumed run repeats them.
+
+    Raises:
+        ValueError: a prompt leaves no room for an answer in the model's context.
+    """
+    import torch
+
+    model, tokenizer = policy
+    room = getattr(model.config, "max_position_embeddings", None)
+    longest = max(len(p.ids) for p in batch)
+    if room is not None and longest + max_new_tokens > room:
+        raise ValueError(f"max_new_tokens: a prompt of {longest} tokens and {max_new_tokens} new ones exceed the context of {room}")
+    eos, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
+    ids, mask = pad_left([p.ids for p in batch], pad, model.device)
+    sampling = dict(do_sample=True, temperature=temperature, top_p=top_p, top_k=0) if temperature else dict(do_sample=False)
+    torch.manual_seed(seed * 1_000_003 + number)
+    synchronise(model.device)
+    start = time.perf_counter()
+    with torch.inference_mode():
+        output = model.generate(  # type: ignore[operator]
+            ids,
+            attention_mask=mask,
+            max_new_tokens=max_new_tokens,
+            eos_token_id=sorted({eos, pad}),
+            pad_token_id=pad,
+            stop_strings=list(STOP_TEXTS),
+            tokenizer=tokenizer,
+            **sampling,
+        )
+    synchronise(model.device)
+    seconds = time.perf_counter() - start
+    rows = output[:, ids.shape[1] :].tolist()
+    done = []
+    for prompt, row in zip(batch, rows, strict=True):
+        tokens, finish = count(row, eos, pad, tokenizer.decode(row, skip_special_tokens=True))
+        text = tokenizer.decode(row[:tokens], skip_special_tokens=True)
+        done.append(Completion(prompt.key, text, len(prompt.ids), tokens, len(row), finish, number, seconds, len(batch)))
+    return done
+
+
+def count(row: Sequence[int], eos: int, pad: int, text: str) -> tuple[int, str]:
+    """Count a row's tokens to its first stop, inclusive, and say how it ended.
+
+    A row stopped by a stop text is padded right after it, so its first padding token is no output; without a stop text the model
+    itself emitted that token as an end.
+    """
+    ends = [i for i, token in enumerate(row) if token in (eos, pad)]
+    stopped_by_text = any(stop in text for stop in STOP_TEXTS)
+    if not ends:
+        return len(row), "stop" if stopped_by_text else "length"
+    first = ends[0]
+    if stopped_by_text and row[first] == pad:
+        return first, "stop"
+    return first + 1, "stop"
+
+
+def decode(
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    *,
+    max_new_tokens: int,
+    temperature: float = 0.0,
+    top_p: float = 1.0,
+    batch_size: int = 16,
+    seed: int = 0,
+    skip: frozenset[int] = frozenset(),
+) -> Iterator[list[Completion]]:
+    """Decode all prompts, a batch at a time, leaving out the batches whose numbers are in `skip` (done by an earlier run)."""
+    for number, batch in enumerate(batches(prompts, batch_size)):
+        if number not in skip:
+            yield decode_batch(
+                policy, batch, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, number=number, seed=seed
+            )
+
+
+def synchronise(device: torch.device | str) -> None:
+    """Wait until the device has done what was asked of it; without this a GPU's clock is read too early."""
+    import torch
+
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)

@@ -1,0 +1,112 @@
+"""Let one policy answer a problem set: one line an answer, appended a batch at a time."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from tradeoffs.grading import extract
+from tradeoffs.inference.engine import Prompt, batches, decode
+from tradeoffs.models import load, resolve_device
+from tradeoffs.parameters import GenerateParameters
+from tradeoffs.progress import bar
+from tradeoffs.records import Answer, Record, adapter_digest, append_jsonl, claim, provenance, read_record, read_rows, write_record
+from tradeoffs.tasks import code_messages, load_problems, stratified
+
+
+def generate(parameters: GenerateParameters) -> Record:
+    """Answer the problems and write `answers.jsonl` and `record.json` into `parameters.out`.
+
+    A finished folder is returned as it is; an interrupted one goes on after its last complete batch.
+
+    Raises:
+        ValueError: unknown model, adapter or problem set, or a folder that holds another run.
+    """
+    resolve_device(parameters.device)
+    problems = stratified(load_problems(parameters.problems), parameters.limit)
+    inputs = {"adapter_sha256": adapter_digest(parameters.adapter)}
+    folder = claim(Path(parameters.out), parameters.model_dump() | inputs)
+    if (folder / "record.json").exists():
+        return read_record(folder)
+    began = time.perf_counter()
+    policy = load(parameters.model, parameters.adapter, dtype=parameters.dtype, device=parameters.device)
+    prompts = []
+    for problem in problems:
+        messages = code_messages(problem["prompt"], parameters.angle)
+        ids = list(policy.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
+        prompts += [Prompt((problem["metadata"]["problem_id"], k), ids) for k in range(parameters.samples)]
+    path = folder / "answers.jsonl"
+    skip = _complete_batches(path, prompts, parameters.batch_size)
+    done = len(read_rows(path, Answer))
+    with bar(total=len(prompts), initial=done, what=f"answers of {parameters.policy}", unit="answer") as progress:
+        for rows in decode(
+            policy,
+            prompts,
+            max_new_tokens=parameters.max_new_tokens,
+            temperature=parameters.temperature,
+            top_p=parameters.top_p,
+            batch_size=parameters.batch_size,
+            seed=parameters.seed,
+            skip=skip,
+        ):
+            append_jsonl(path, [_answer(row) for row in rows])
+            progress.update(len(rows))
+            progress.set_postfix_str(f"{sum(r.tokens for r in rows) / rows[0].batch_seconds:.0f} tokens/s")
+    answers = read_rows(path, Answer)
+    record = Record(
+        stage="generate",
+        parameters=parameters.model_dump(),
+        seeds=[parameters.seed],
+        inputs=inputs,
+        counts={"planned": len(prompts), "completed": len(answers), "failed": len(prompts) - len(answers)},
+        summary=_summary(answers) | {"dtype": str(policy.model.dtype).removeprefix("torch."), "device": str(policy.model.device)},
+        seconds=round(time.perf_counter() - began, 1),
+        provenance=provenance(),
+    )
+    write_record(folder, record)
+    return record
+
+
+def _complete_batches(path: Path, prompts: list[Prompt], batch_size: int) -> frozenset[int]:
+    """Numbers of the batches that an earlier run finished; rows of one that a kill cut short are removed, to be made again."""
+    rows = read_rows(path, Answer)
+    plan = batches(prompts, batch_size)
+    have = {number: {(r.problem_id, r.sample) for r in rows if r.batch == number} for number in range(len(plan))}
+    complete = frozenset(n for n, batch in enumerate(plan) if {p.key for p in batch} == have[n])
+    kept = [row for row in rows if row.batch in complete]
+    if len(kept) != len(rows):
+        path.unlink()
+        append_jsonl(path, kept)
+    return complete
+
+
+def _answer(row: Any) -> Answer:
+    return Answer(
+        problem_id=row.key[0],
+        sample=row.key[1],
+        prompt_tokens=row.prompt_tokens,
+        tokens=row.tokens,
+        slots=row.slots,
+        finish=row.finish,
+        seconds=row.batch_seconds / row.batch_size,
+        batch=row.batch,
+        batch_seconds=row.batch_seconds,
+        batch_size=row.batch_size,
+        raw=row.text,
+        code=extract(row.text),
+    )
+
+
+def _summary(answers: list[Answer]) -> dict[str, Any]:
+    tokens, seconds = sum(a.tokens for a in answers), sum(a.seconds for a in answers)
+    return {
+        "tokens": tokens,
+        "generation_s": seconds,
+        "tokens_per_s": tokens / seconds if seconds else None,
+        "tokens_per_answer": tokens / len(answers),
+        "cap_share": sum(a.finish == "length" for a in answers) / len(answers),
+        "utilisation": tokens / sum(a.slots for a in answers),
+        "energy_j": None,
+        "energy_reason": "no energy counter is read in this edition",
+    }

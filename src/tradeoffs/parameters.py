@@ -1,0 +1,247 @@
+"""One model a notebook: every parameter's name, type, range, unit and default.
+
+Each notebook's first code cell after its parameters calls `validate(Model, globals())`. A wrong name, type or value stops the
+notebook there, within seconds and before a model is loaded, with one line that names the parameter, what it got and what it accepts.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+Model = TypeVar("Model", bound="Parameters")
+
+
+class ParameterError(ValueError):
+    """A parameter is wrong; shown in a notebook as its one line, without a traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"ParameterError: {self}"]
+
+
+def _existing(kind: str) -> BeforeValidator:
+    def check(value: Any) -> Any:
+        if isinstance(value, str) and value:
+            path = Path(value)
+            if kind == "file" and not path.is_file():
+                raise ValueError("no such file; accepts the path of an existing file")
+            if kind == "folder" and not path.is_dir():
+                raise ValueError("no such folder; accepts the path of an existing folder")
+        return value
+
+    return BeforeValidator(check)
+
+
+def _known_model(value: Any) -> Any:
+    if not isinstance(value, str) or not value:
+        raise ValueError("accepts 'embedded', a hub id such as 'owner/name', or a local folder")
+    if value == "embedded" or Path(value).is_dir():
+        return value
+    parts = value.split("/")
+    if len(parts) != 2 or not all(parts) or value.startswith((".", "/", "~")):
+        raise ValueError("unknown model; accepts 'embedded', a hub id such as 'owner/name', or an existing local folder")
+    return value
+
+
+def _known_problems(value: Any) -> Any:
+    if not isinstance(value, str) or not value:
+        raise ValueError("accepts 'bundled', 'ds1000' (the hub) or the path of a .jsonl or .jsonl.gz file")
+    if value in ("bundled", "ds1000") or Path(value).is_file():
+        return value
+    raise ValueError("unknown problem set; accepts 'bundled', 'ds1000' (the hub) or the path of an existing .jsonl or .jsonl.gz file")
+
+
+ModelName = Annotated[str, BeforeValidator(_known_model), Field(description="'embedded', a hub id, or a local folder")]
+ProblemSet = Annotated[
+    str, BeforeValidator(_known_problems), Field(description="'bundled', 'ds1000' (from the hub), or a .jsonl[.gz] file")
+]
+Adapter = Annotated[str, _existing("folder"), Field(description="folder of a LoRA adapter on top of `model`; '' for none")]
+OutFolder = Annotated[str, Field(min_length=1, description="folder that the stage writes; an interrupted run there goes on")]
+DType = Annotated[
+    Literal["auto", "float32", "bfloat16", "float16"],
+    Field(description="'auto' takes bfloat16 where the hardware multiplies it natively, float32 elsewhere"),
+]
+Device = Annotated[Literal["auto", "cpu", "cuda"], Field(description="'auto' takes a GPU where there is one")]
+Seed = Annotated[int, Field(ge=0, lt=2**31, description="random seed")]
+Angle = Annotated[float, Field(ge=-90, le=90)]
+OptionalAngle = Annotated[
+    float | None, Field(ge=-90, le=90, description="degrees; DPA's direction in the system prompt; None for no direction")
+]
+
+
+class Parameters(BaseModel):
+    """Shared behaviour of the five notebooks' parameters: strict types, no unknown names."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+
+
+class AlignParameters(Parameters):
+    """`notebooks/align.ipynb`: train one policy."""
+
+    method: Literal["sft", "dpo", "dpa"] = Field("sft", description="alignment method, a key of tradeoffs.alignment.METHODS")
+    model: ModelName = "embedded"
+    start: Adapter = ""
+    out: OutFolder = "runs/align/sft-code"
+    domain: Literal["code", "general", "mixed"] = Field("code", description="training prompts: verifiable tasks, instructions, both")
+    steps: int = Field(20, ge=1, description="optimizer steps (DPA: in each round)")
+    batch_size: int = Field(8, ge=1, description="sequences (DPO: pairs) an optimizer step")
+    learning_rate: float = Field(5e-4, gt=0, le=1, description="peak learning rate, linear decay to 0")
+    lora_rank: int = Field(16, ge=1, le=512, description="rank of the LoRA adapter")
+    max_length: int = Field(512, ge=16, description="tokens; longer training sequences are refused")
+    prompts: int = Field(32, ge=1, description="prompts sampled from (DPA: in each round)")
+    samples: int = Field(4, ge=2, description="responses a prompt")
+    temperature: float = Field(1.0, gt=0, le=5, description="sampling temperature")
+    max_new_tokens: int = Field(96, ge=1, description="tokens; cap on a sampled response")
+    beta: float = Field(0.1, gt=0, description="DPO's weight of the divergence from the reference model")
+    rounds: int = Field(1, ge=1, description="DPA's iterations of sampling and fine-tuning")
+    angles: list[Angle] = Field([-45.0, -22.5, 0.0, 22.5, 45.0], min_length=1, description="degrees; directions DPA trains on")
+    seed: Seed = 0
+    dtype: DType = "auto"
+    device: Device = "auto"
+    workers: int = Field(2, ge=1, description="grading processes for rewards from execution")
+
+    @model_validator(mode="after")
+    def _aligned_policies_start_somewhere(self) -> AlignParameters:
+        if self.method == "dpo" and self.batch_size > self.prompts:
+            raise ValueError(f"batch_size: got {self.batch_size} pairs; accepts at most prompts = {self.prompts}")
+        return self
+
+
+class GenerateParameters(Parameters):
+    """`notebooks/generate.ipynb`: let one policy answer a problem set."""
+
+    policy: str = Field("base", min_length=1, description="name of the policy in tables and figures")
+    model: ModelName = "embedded"
+    adapter: Adapter = ""
+    angle: OptionalAngle = None
+    problems: ProblemSet = "bundled"
+    limit: int = Field(0, ge=0, description="answer a fixed stratified choice of this many problems; 0 for all")
+    out: OutFolder = "runs/generate/base"
+    samples: int = Field(1, ge=1, description="answers a problem")
+    temperature: float = Field(0.0, ge=0, le=5, description="0 for greedy decoding")
+    top_p: float = Field(0.95, gt=0, le=1, description="nucleus sampling; unused when greedy")
+    max_new_tokens: int = Field(256, ge=1, description="tokens; cap on an answer")
+    batch_size: int = Field(16, ge=1, description="prompts decoded together, sorted by length")
+    seed: Seed = 0
+    dtype: DType = "auto"
+    device: Device = "auto"
+
+
+class ThroughputParameters(Parameters):
+    """`notebooks/throughput.ipynb`: time all policies at forced lengths in randomised interleaved blocks."""
+
+    model: ModelName = "embedded"
+    policies: dict[str, Adapter] = Field({"base": ""}, min_length=1, description="policy name -> adapter folder ('' for none)")
+    out: OutFolder = "runs/throughput"
+    blocks: int = Field(8, ge=2, description="blocks; each times every policy once, in random order")
+    batch_size: int = Field(8, ge=1, description="rows decoded together")
+    prompt_tokens: int = Field(128, ge=1, description="tokens of each prompt")
+    new_tokens: int = Field(24, ge=2, description="tokens decoded for each row, stopping ignored")
+    margin: float = Field(0.02, gt=0, lt=1, description="equivalence margin of the ratio of tokens/s (TOST)")
+    foreign_cpu_limit: float = Field(0.1, gt=0, le=1, description="share of CPU time used by others above which a block is flagged")
+    seed: Seed = 0
+    dtype: DType = "auto"
+    device: Device = "auto"
+
+
+class GradeParameters(Parameters):
+    """`notebooks/grade.ipynb`: execute answers and say which pass."""
+
+    answers: Annotated[str, _existing("file"), Field(min_length=1, description="answers, .jsonl or .jsonl.gz")] = "answers.jsonl"
+    problems: ProblemSet = "bundled"
+    out: OutFolder = "runs/grade/base"
+    workers: int = Field(2, ge=1, description="answers graded at the same time")
+    time_limit: float = Field(120.0, gt=0, description="seconds an answer may run")
+    require_isolation: Literal["limits", "namespaces", "bubblewrap"] = Field(
+        "namespaces", description="refuse to run model-written code with weaker isolation than this"
+    )
+
+
+class AnalyseParameters(Parameters):
+    """`notebooks/analyse.ipynb`: turn the other stages' rows into the tables and figures that the book reads."""
+
+    runs: Annotated[str, _existing("folder"), Field(min_length=1, description="folder of the stages' outputs")] = "runs"
+    policies: list[str] = Field(["base"], min_length=1, description="policies in the order of tables and figures; the first is the baseline")
+    problems: ProblemSet = "bundled"
+    out: OutFolder = "results/laptop"
+    draws: int = Field(2000, ge=100, description="bootstrap draws")
+    seed: Seed = 0
+
+
+MODELS: dict[str, type[Parameters]] = {
+    "align": AlignParameters,
+    "generate": GenerateParameters,
+    "throughput": ThroughputParameters,
+    "grade": GradeParameters,
+    "analyse": AnalyseParameters,
+}
+
+
+def accepts(model: type[Parameters], name: str) -> str:
+    """Say in a few words what a parameter accepts."""
+    schema = model.model_json_schema()["properties"][name]
+    options = [schema, *schema.get("anyOf", [])]
+    words = []
+    for part in options:
+        if "enum" in part:
+            words.append("one of " + ", ".join(map(repr, part["enum"])))
+        elif "const" in part:
+            words.append(repr(part["const"]))
+        elif part.get("type") == "null":
+            words.append("None")
+        elif "type" in part:
+            limits = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<", "minLength": "length >="}
+            bounds = [f"{sign} {part[key]}" for key, sign in limits.items() if key in part]
+            words.append(" ".join([part["type"], " and ".join(bounds)]).strip())
+    meaning = schema.get("description", "")
+    return " or ".join(words) + (f" ({meaning})" if meaning else "")
+
+
+def check(model: type[Model], values: Mapping[str, Any]) -> Model:
+    """Validate parameters.
+
+    Raises:
+        ParameterError: the message is one line that names the parameter, what it got and what it accepts.
+    """
+    fields = model.model_fields
+    for name in values:
+        if name not in fields:
+            near = difflib.get_close_matches(name, fields, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ParameterError(f"{name}: no such parameter; {hint}accepts {', '.join(fields)}")
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        if not first["loc"]:
+            raise ParameterError(first["msg"].removeprefix("Value error, ")) from None
+        name = str(first["loc"][0])
+        if first["type"] == "value_error":
+            reason = first["msg"].removeprefix("Value error, ")
+        else:
+            reason = "accepts " + accepts(model, name)
+        raise ParameterError(f"{name}: got {first['input']!r}; {reason}") from None
+
+
+def validate(model: type[Model], namespace: Mapping[str, Any]) -> Model:
+    """Validate a notebook's parameters from its global names; call it before anything else is defined.
+
+    Args:
+        model: the notebook's parameter model.
+        namespace: `globals()`. Whatever is there and is neither IPython's own, an import, nor a known parameter was injected
+            under a wrong name: Papermill itself only warns of it.
+
+    Raises:
+        ParameterError: see `check`.
+    """
+    ours = {"In", "Out", "exit", "quit", "get_ipython", "open"}
+    values = {
+        name: value
+        for name, value in namespace.items()
+        if not name.startswith("_") and name not in ours and not callable(value) and type(value).__name__ != "module"
+    }
+    return check(model, values)

@@ -1,0 +1,173 @@
+"""Profiles: which policies are trained, which arms answer, and with what budgets; every stage's parameters follow from one file.
+
+A profile is a YAML file in `config/`. It is read and checked as a whole before anything runs: an unknown key or a value out of range
+stops the study with one line that names the file, the place and what is accepted there.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from tradeoffs.parameters import MODELS, ParameterError, check
+
+
+class Arm(BaseModel):
+    """One way of answering: a policy (or `base`), with a direction where the policy takes one."""
+
+    model_config = ConfigDict(extra="forbid")
+    policy: str
+    angle: float | None = None
+
+
+class Profile(BaseModel):
+    """A profile file.
+
+    Attributes:
+        name: names the folders `runs/<name>` and `results/<name>`.
+        model, problems, seed: as in the stages' parameters.
+        policies: policy -> parameters of its `align` stage; `start` names another policy.
+        arms: arm -> which policy answers; the first is the baseline.
+        generate, throughput, grade, analyse: parameters of those stages that differ from their defaults.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    model: str = "embedded"
+    problems: str = "bundled"
+    seed: int = 0
+    policies: dict[str, dict[str, Any]] = Field(min_length=1)
+    arms: dict[str, Arm] = Field(min_length=1)
+    generate: dict[str, Any] = {}
+    throughput: dict[str, Any] = {}
+    grade: dict[str, Any] = {}
+    analyse: dict[str, Any] = {}
+
+    @field_validator("policies", "arms")
+    @classmethod
+    def _plain_names(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name in value:
+            if not name.replace("-", "").isalnum():
+                raise ValueError(f"got {name!r}; accepts names of letters, digits and hyphens")
+        return value
+
+
+class Job(NamedTuple):
+    """One stage to run: its notebook, the folder it writes, its parameters, and the records that it needs first."""
+
+    stage: str
+    name: str
+    folder: str
+    parameters: dict[str, Any]
+    needs: tuple[str, ...]
+
+
+def load_profile(source: str, **overrides: Any) -> Profile:
+    """Read a profile.
+
+    Args:
+        source: a name in `config/` or the path of a YAML file.
+        **overrides: values that replace the file's (`model`, `problems`, `seed`); None leaves the file's.
+
+    Raises:
+        ParameterError: no such file, not YAML, an unknown key, or a value that a stage does not accept.
+    """
+    path = Path(source) if source.endswith((".yaml", ".yml")) else Path("config") / f"{source}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in Path("config").glob("*.yaml")))
+        raise ParameterError(f"profile: got {source!r}; accepts {known} or the path of a YAML file")
+    try:
+        data = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ParameterError(f"{path}: not YAML ({str(error).splitlines()[0]})") from None
+    if not isinstance(data, dict):
+        raise ParameterError(f"{path}: accepts a mapping with the keys {', '.join(Profile.model_fields)}")
+    data |= {key: value for key, value in overrides.items() if value is not None}
+    try:
+        profile = Profile.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        accepted = f"; accepts {', '.join(Profile.model_fields)}" if first["type"] == "extra_forbidden" else ""
+        raise ParameterError(f"{path}: {where}: {first['msg'].removeprefix('Value error, ')}{accepted}") from None
+    for job in jobs(profile):
+        _check_job(job, path)
+    return profile
+
+
+def _check_job(job: Job, path: Path) -> None:
+    """Validate a job's parameters, except for paths that earlier stages will make."""
+    made = {"align": ("start",), "generate": ("adapter",), "throughput": ("policies",), "grade": ("answers",), "analyse": ("runs",)}
+    values = {k: v for k, v in job.parameters.items() if k not in made[job.stage]}
+    if job.stage in ("grade", "analyse"):
+        values |= {"answers": __file__} if job.stage == "grade" else {"runs": "."}
+    try:
+        check(MODELS[job.stage], values)
+    except ParameterError as error:
+        raise ParameterError(f"{path}: {job.stage} {job.name}: {error}") from None
+
+
+def jobs(profile: Profile) -> list[Job]:
+    """Every stage of a profile, each after those that it needs.
+
+    Raises:
+        ParameterError: an arm or a start names an unknown policy, or policies start from each other in a circle.
+    """
+    runs = f"runs/{profile.name}"
+    done = [_align(profile, name, runs) for name in _in_order(profile)]
+    for name, arm in profile.arms.items():
+        done += _answer_and_grade(profile, name, arm, runs)
+    adapters = {"base": ""} | {name: f"{runs}/align/{name}/adapter" for name in profile.policies}
+    timing = {"model": profile.model, "seed": profile.seed, "policies": adapters, "out": f"{runs}/throughput/all"}
+    trained = tuple(f"{runs}/align/{name}/record.json" for name in profile.policies)
+    done.append(Job("throughput", "all", f"{runs}/throughput/all", timing | profile.throughput, trained))
+    results = f"results/{profile.name}"
+    analysis = {"runs": runs, "policies": list(profile.arms), "problems": profile.problems, "out": results, "seed": profile.seed}
+    every = tuple(f"{job.folder}/record.json" for job in done)
+    done.append(Job("analyse", "all", results, analysis | profile.analyse, every))
+    return done
+
+
+def _in_order(profile: Profile) -> list[str]:
+    order: list[str] = []
+    while len(order) < len(profile.policies):
+        ready = [n for n, p in profile.policies.items() if n not in order and p.get("start", "") in ("", *order)]
+        if not ready:
+            left = [n for n in profile.policies if n not in order]
+            raise ParameterError(f"policies: {', '.join(left)} start from unknown policies or from each other")
+        order += ready
+    return order
+
+
+def _align(profile: Profile, name: str, runs: str) -> Job:
+    folder = f"{runs}/align/{name}"
+    given = dict(profile.policies[name])
+    start = given.pop("start", "")
+    parameters = {"model": profile.model, "seed": profile.seed, "out": folder} | given
+    parameters["start"] = f"{runs}/align/{start}/adapter" if start else ""
+    return Job("align", name, folder, parameters, (f"{runs}/align/{start}/record.json",) if start else ())
+
+
+def _answer_and_grade(profile: Profile, name: str, arm: Arm, runs: str) -> list[Job]:
+    if arm.policy != "base" and arm.policy not in profile.policies:
+        raise ParameterError(f"arms.{name}.policy: got {arm.policy!r}; accepts base, {', '.join(profile.policies)}")
+    trained = arm.policy != "base"
+    answered, graded = f"{runs}/generate/{name}", f"{runs}/grade/{name}"
+    asking = {
+        "policy": name,
+        "model": profile.model,
+        "adapter": f"{runs}/align/{arm.policy}/adapter" if trained else "",
+        "angle": arm.angle,
+        "problems": profile.problems,
+        "seed": profile.seed,
+        "out": answered,
+    }
+    grading = {"answers": f"{answered}/answers.jsonl", "problems": profile.problems, "out": graded}
+    needs = (f"{runs}/align/{arm.policy}/record.json",) if trained else ()
+    return [
+        Job("generate", name, answered, asking | profile.generate, needs),
+        Job("grade", name, graded, grading | profile.grade, (f"{answered}/record.json",)),
+    ]

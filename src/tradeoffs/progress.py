@@ -1,0 +1,41 @@
+"""Progress of long work: a bar in a terminal, a line now and then in a log or a notebook, always with rate and time left."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from tqdm import tqdm
+
+LINE_EVERY_S = 5.0
+
+
+def bar(items: Iterable[Any] | None = None, *, total: int, what: str, unit: str, initial: int = 0) -> tqdm[Any]:
+    """A tqdm bar that stays legible where no terminal is: in a notebook that Papermill executes each update is a line of its own."""
+    terminal = sys.stderr.isatty()
+    return tqdm(
+        items,
+        total=total,
+        desc=what,
+        unit=unit,
+        initial=initial,
+        ncols=100,
+        ascii=not terminal,
+        mininterval=0.2 if terminal else LINE_EVERY_S,
+        maxinterval=10.0 if terminal else LINE_EVERY_S * 2,
+        miniters=None if terminal else 1,
+        file=sys.stderr if terminal else _Lines(),
+    )
+
+
+class _Lines:
+    """A stream that ends each of tqdm's redraws with a newline instead of overwriting the one before."""
+
+    def write(self, text: str) -> None:
+        line = text.strip("\r\n ")
+        if line:
+            sys.stdout.write(line + "\n")
+
+    def flush(self) -> None:
+        sys.stdout.flush()

@@ -1,0 +1,43 @@
+"""How a prompt is rendered: one place for training, generation and timing, so that they cannot drift apart."""
+
+from __future__ import annotations
+
+import math
+
+CODE_SYSTEM = "You complete Python programs. Reply with the missing code only."
+GENERAL_SYSTEM = "You are a helpful assistant."
+
+Message = dict[str, str]
+
+
+def direction_weights(angle: float) -> tuple[int, int]:
+    """The integers that stand for a direction in DPA's system prompt.
+
+    Args:
+        angle: degrees; 0 asks for helpfulness alone, negative angles for brevity, positive ones for verbosity.
+
+    Returns:
+        (helpfulness, verbosity), each round(100 * component) of the unit vector (cos, sin).
+
+    Source: DPA's README, arXiv 2402.18571 (weights as integers in per cent; |angle| <= 45 degrees suggested).
+    """
+    radians = math.radians(angle)
+    return round(100 * math.cos(radians)), round(100 * math.sin(radians))
+
+
+def _system(base: str, angle: float | None) -> Message:
+    if angle is None:
+        return {"role": "system", "content": base}
+    helpfulness, verbosity = direction_weights(angle)
+    wish = f" Maximise the rating: helpfulness*{helpfulness} + verbosity*{verbosity}."
+    return {"role": "system", "content": base + wish}
+
+
+def code_messages(prompt: str, angle: float | None = None) -> list[Message]:
+    """Messages for a problem in DS-1000's format, with DPA's direction in the system prompt if `angle` is given."""
+    return [_system(CODE_SYSTEM, angle), {"role": "user", "content": prompt}]
+
+
+def general_messages(prompt: str, angle: float | None = None) -> list[Message]:
+    """Messages for a general instruction, with DPA's direction in the system prompt if `angle` is given."""
+    return [_system(GENERAL_SYSTEM, angle), {"role": "user", "content": prompt}]

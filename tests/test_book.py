@@ -1,0 +1,286 @@
+"""The book builds with warnings as errors at every stage of the study, and its sentences follow the stored numbers."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tradeoffs.parameters import MODELS
+from tradeoffs.records import Provenance, Record
+
+ROOT = Path(__file__).parent.parent
+ARMS = ("base", "sft-code", "sft-general", "dpo", "dpa-45m", "dpa-0", "dpa-45p")
+TRAINED = ("base", "sft-code", "sft-general", "dpo", "dpa")
+FIGURES = ("pass_rate", "seconds_per_correct", "tokens_per_answer", "tokens_per_second", "training", "tradeoff")
+METRICS = {
+    "pass_rate": ("share", 0.2),
+    "tokens_per_answer": ("tokens", 40.0),
+    "seconds_per_answer": ("s", 0.9),
+    "tokens_per_s": ("tokens/s", 80.0),
+    "seconds_per_correct": ("s", 4.5),
+    "cap_share": ("share", 0.05),
+    "utilisation": ("share", 0.6),
+    "prompt_tokens": ("tokens", 150.0),
+}
+ABSENT = "not measured yet"
+
+
+class Text(HTMLParser):
+    """The words of a page's article, and what it loads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.loads: list[str] = []
+        self.without_alt = 0
+        self.formulas_as_source = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        if tag in ("script", "img", "iframe") and found.get("src"):
+            self.loads.append(str(found["src"]))
+        if tag == "link" and found.get("rel") != "canonical" and found.get("href"):
+            self.loads.append(str(found["href"]))
+        self.formulas_as_source += found.get("class") == "math-source"
+        if tag == "img" and not found.get("alt"):
+            self.without_alt += 1
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self.words).split())
+
+
+def value(estimate: float | None, unit: str, spread: float = 0.1) -> dict[str, Any]:
+    if estimate is None:
+        return {"estimate": None, "low": None, "high": None, "unit": unit, "reason": "no answer passed"}
+    return {"estimate": estimate, "low": estimate - spread * abs(estimate), "high": estimate + spread * abs(estimate), "unit": unit}
+
+
+def record(stage: str, parameters: dict[str, Any], summary: dict[str, Any] | None = None, schema: int = 1) -> str:
+    provenance = Provenance(
+        created_utc="2026-11-23T10:00:00+00:00", commit="0123456789abcdef", dirty=False, hardware="Example CPU", cores=2, memory_gib=8.0,
+        accelerator=None, python="3.11", platform="Linux", packages={"torch": "2.13.0", "transformers": "5.0", "trl": "1.16"},
+    )  # fmt: skip
+    made = Record(
+        schema_version=schema, stage=stage, parameters=parameters, seeds=[0], counts={"planned": 5, "completed": 5, "failed": 0},
+        summary=summary or {}, seconds=120.0, provenance=provenance,
+    )  # fmt: skip
+    return made.model_dump_json()
+
+
+def notebook(title: str) -> dict[str, Any]:
+    figure = {"mystnb": {"figure": {"caption": "A curve.", "name": "fig-curve"}}}
+    png = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+    widget = {"output_type": "display_data", "metadata": {}, "data": {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}}}
+    picture = {"output_type": "display_data", "metadata": {}, "data": {"image/png": png, "text/plain": "<Figure>"}}
+    code = {"cell_type": "code", "execution_count": 1, "metadata": figure, "source": "draw()", "outputs": [widget, picture]}
+    cells = [{"cell_type": "markdown", "metadata": {}, "source": [f"# {title}\n", "\n", "A question."]}, code]
+    return {"nbformat": 4, "nbformat_minor": 4, "cells": cells, "metadata": {"widgets": {"x": {}}, "language_info": {"name": "python"}}}
+
+
+def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_results(folder: Path, *, length_ratio: float = 0.5, verdict: str = "equivalent", schema: int = 1) -> None:
+    """Invented results that follow the schema; `length_ratio` is every policy's change of answer length."""
+    policies = {arm: {m: value(x * (1 + 0.1 * i), unit) for m, (unit, x) in METRICS.items()} for i, arm in enumerate(ARMS)}
+    policies["dpa-45p"]["seconds_per_correct"] = value(None, "s")
+    comparisons = {
+        arm: {
+            "pass_rate": value(0.02 * i, "share", 3 if i % 2 else 0.5) | {"verdict": "see interval"},
+            "tokens_per_answer": value(length_ratio, "ratio") | {"verdict": "see interval"},
+            "seconds_per_answer": value(length_ratio, "ratio"),
+            "tokens_per_s": value(1.0, "ratio"),
+            "seconds_per_correct": value(None if arm == "dpa-45p" else 0.9, "ratio", 0.3),
+            "cap_share": value(0.01, "share", 2),
+        }
+        for i, arm in enumerate(ARMS)
+        if i
+    }
+    throughput = {p: {"tokens_per_s": value(123.0, "tokens/s", 0.02)} for p in TRAINED}
+    for policy in TRAINED[1:]:
+        throughput[policy] |= {"ratio": value(1.001, "ratio", 0.004), "tost_p": 0.003, "verdict": verdict}
+    headline = {"throughput": "An invented sentence about speed.", "length": "An invented sentence about length."}
+    summary = {"policies": policies, "comparisons": comparisons, "throughput": throughput, "baseline": "base", "missing": [],
+               "hardware": "Example CPU", "headline": headline}  # fmt: skip
+    (folder / "stages").mkdir(parents=True)
+    (folder / "record.json").write_text(record("analyse", {"problems": "bundled", "draws": 2000}, summary, schema))
+    for arm in TRAINED[1:]:
+        settings = {"method": arm.partition("-")[0], "domain": "code", "start": "", "steps": 20, "learning_rate": 5e-4, "seed": 0}
+        (folder / f"stages/align-{arm}.json").write_text(record("align", settings))
+    generate = {"model": "embedded", "temperature": 0.0, "max_new_tokens": 256, "batch_size": 16}
+    grade = {"time_limit": 120.0, "require_isolation": "namespaces"}
+    timing = {"margin": 0.02, "blocks": 8, "batch_size": 8, "prompt_tokens": 128, "new_tokens": 24, "foreign_cpu_limit": 0.1}
+    for arm in ARMS:
+        (folder / f"stages/generate-{arm}.json").write_text(record("generate", generate))
+        (folder / f"stages/grade-{arm}.json").write_text(record("grade", grade))
+    (folder / "stages/throughput.json").write_text(record("throughput", timing))
+    write_table(
+        folder / "tables/verdicts.csv",
+        [
+            {"arm": arm, "problem_id": i, "family": i // 2, "library": "Numpy", "tier": 1, "perturbation": "Origin",
+             "status": "passed" if i % 2 else "failed", "tokens": 10, "seconds": 0.5, "finish": "stop"}
+            for arm in ARMS for i in range(4)
+        ],
+    )  # fmt: skip
+    for name in ("policies", "throughput", "training", "libraries", "tiers", "perturbations"):
+        write_table(folder / f"tables/{name}.csv", [{"arm": arm, "pass_rate": 0.2, "pass_rate_low": 0.1, "pass_rate_high": 0.3} for arm in ARMS])
+    (folder / "figures").mkdir()
+    for name in FIGURES:
+        (folder / f"figures/{name}.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><path d="M0 9L9 0"/></svg>')
+    (folder / "lab").mkdir()
+    for stem in ("align-dpo", "align-dpa", "throughput"):
+        (folder / f"lab/{stem}.ipynb").write_text(json.dumps(notebook(stem.partition("-")[0].capitalize())))
+
+
+def build(folder: Path) -> dict[str, Text]:
+    """Build a copy of the book that reads `folder/results`; warnings are errors."""
+    if not (folder / "book").exists():
+        shutil.copytree(ROOT / "book", folder / "book", ignore=shutil.ignore_patterns("_results", "lab", "_build", "__pycache__"))
+        shutil.copy(ROOT / "_config.yml", folder)
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", "book", "--config", "_config.yml",
+               "--path-output", ".", "-W", "-n", "--keep-going"]  # fmt: skip
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("TRADEOFFS_")} | {"NO_COLOR": "1"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    pages = {}
+    for path in sorted((folder / "_build/html").rglob("*.html")):
+        page = Text()
+        page.feed(path.read_text(encoding="utf-8"))
+        pages[path.relative_to(folder / "_build/html").as_posix()] = page
+    return pages
+
+
+def toc_pages() -> list[str]:
+    toc = yaml.safe_load((ROOT / "book/_toc.yml").read_text())
+    chapters = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+    return [f"{name}.html" for name in [toc["root"], *chapters]]
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Text]]:
+    folder = tmp_path_factory.mktemp("book")
+    write_results(folder / "results/laptop")
+    return folder, build(folder)
+
+
+def test_without_results_every_page_exists_and_says_what_makes_them(tmp_path: Path) -> None:
+    pages = build(tmp_path)
+    assert set(toc_pages()) <= set(pages)
+    assert "record.json is missing" in pages["intro.html"].text
+    assert "make study" in pages["results.html"].text
+    assert "figure pass_rate" in pages["results.html"].text
+    assert ABSENT in pages["intro.html"].text
+
+
+def test_results_of_another_schema_are_not_shown(tmp_path: Path) -> None:
+    write_results(tmp_path / "results/laptop", schema=99)
+    text = build(tmp_path)["results.html"].text
+    assert "schema version 99" in text
+    assert "Shorter than" not in text
+
+
+def test_with_results_nothing_is_missing(full: tuple[Path, dict[str, Text]]) -> None:
+    _, pages = full
+    assert set(toc_pages()) <= set(pages)
+    for name, page in pages.items():
+        assert ABSENT not in page.text, name
+        assert "Not everything is measured" not in page.text, name
+        assert "{{" not in page.text, name
+    assert "Example CPU" in pages["intro.html"].text
+    assert "2026-11-23" in pages["intro.html"].text
+    assert "An invented sentence about speed." in pages["intro.html"].text
+
+
+def test_numbers_and_wording_follow_the_results(full: tuple[Path, dict[str, Text]]) -> None:
+    folder, pages = full
+    before = pages["results.html"].text
+    assert "Shorter than base: dpo × 0.500" in before.replace("sft-code × 0.500 (0.450 to 0.550), sft-general × 0.500 (0.450 to 0.550), ", "")
+    assert "Longer than base" not in before
+    assert "Equivalent to base within the margin: sft-code" in before
+    shutil.rmtree(folder / "results")
+    write_results(folder / "results/laptop", length_ratio=1.75, verdict="different")
+    after = build(folder)["results.html"].text
+    assert "Longer than base: sft-code × 1.750" in after
+    assert "Shorter than base" not in after
+    assert "Different from base: sft-code" in after
+    assert "Equivalent to base" not in after
+    shutil.rmtree(folder / "results")
+    write_results(folder / "results/laptop", length_ratio=1.02)
+    assert "No clear difference: sft-code × 1.020" in build(folder)["results.html"].text
+
+
+def test_a_missing_figure_table_and_policy_are_named(tmp_path: Path) -> None:
+    results = tmp_path / "results/laptop"
+    write_results(results)
+    (results / "figures/training.svg").unlink()
+    (results / "tables/tiers.csv").unlink()
+    path = results / "record.json"
+    data = json.loads(path.read_text())
+    data["summary"]["missing"] = [{"what": "policy dpo", "command": "make study"}]
+    del data["summary"]["policies"]["dpo"]
+    path.write_text(json.dumps(data))
+    text = build(tmp_path)["results.html"].text
+    for part in ("policy dpo: make study", "figure training", "table tiers"):
+        assert part in text
+
+
+def test_executed_notebooks_are_pages_of_their_own(full: tuple[Path, dict[str, Text]]) -> None:
+    _, pages = full
+    assert "Align: dpo" in pages["lab/align-dpo.html"].text
+    assert "Align: dpa" in pages["lab/align-dpa.html"].text
+    assert "lab/throughput.html" in pages
+
+
+def test_no_page_loads_anything_from_another_host(full: tuple[Path, dict[str, Text]]) -> None:
+    _, pages = full
+    for name, page in pages.items():
+        assert [load for load in page.loads if re.match(r"(https?:)?//", load)] == [], name
+
+
+def test_every_figure_has_alternative_text_and_every_formula_is_drawn(full: tuple[Path, dict[str, Text]]) -> None:
+    _, pages = full
+    for name, page in pages.items():
+        assert (page.without_alt, page.formulas_as_source) == (0, 0), name
+
+
+def test_no_sentence_holds_a_typed_result() -> None:
+    """Prose of the result pages has no decimal number and no percentage outside of substitutions; 95 % is the interval's level."""
+    for name in ("intro", "results", "limits"):
+        prose = re.sub(r"\{\{.*?\}\}|95 %", "", (ROOT / f"book/{name}.md").read_text())
+        assert re.findall(r"\d+\.\d+|\d+ ?%", prose) == [], name
+
+
+def test_commands_on_the_rerun_page_name_known_parameters() -> None:
+    page = (ROOT / "book/rerun.md").read_text()
+    commands = re.findall(r"papermill notebooks/[^`\n|]+", page)
+    assert commands
+    for command in commands:
+        words = shlex.split(command)
+        fields = MODELS[Path(words[1]).stem].model_fields
+        assert {words[i + 1] for i, word in enumerate(words) if word == "-p"} <= set(fields), command
+
+
+def test_the_extension_knows_results_only() -> None:
+    for path in (ROOT / "book/_ext").glob("*.py"):
+        assert "tradeoffs" not in re.findall(r"^\s*(?:import|from) (\w+)", path.read_text(), re.MULTILINE), path

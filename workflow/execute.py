@@ -1,0 +1,86 @@
+"""Execute one stage's notebook through Papermill, with its progress visible, and publish the executed notebook.
+
+Called by the workflow, one process a job. The executed notebook stays beside the stage's rows and a copy, with this machine's paths
+taken out, goes to the book's lab notebook under `results/<profile>/lab/`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+
+
+def published(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The notebook without this machine's paths and without run times, which the stage's record holds."""
+    text = nbformat.writes(notebook)
+    for path, sign in ((str(Path.cwd()), "."), (sys.prefix, ".venv"), (str(Path.home()), "~")):
+        text = text.replace(json.dumps(path)[1:-1], sign)
+    clean = nbformat.reads(text, as_version=4)
+    clean.metadata.pop("papermill", None)
+    for cell in clean.cells:
+        for key in ("papermill", "execution"):
+            cell.metadata.pop(key, None)
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if o.get("name") not in ("stderr", "stdout") or not _is_progress(o)]
+    return clean
+
+
+def _is_progress(output: nbformat.NotebookNode) -> bool:
+    lines = [line for line in output.get("text", "").splitlines() if line.strip()]
+    return output.get("name") == "stderr" or all("%|" in line or "it/s" in line or line.startswith("{'") for line in lines)
+
+
+def main() -> int:
+    """Run one stage; exit 0 when its record is written."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for option in ("--stage", "--name", "--profile", "--total", "--parameters"):
+        parser.add_argument(option, required=True)
+    a = parser.parse_args()
+    parameters = json.loads(a.parameters)
+    out = Path(parameters["out"])
+    finished = len(list(Path("runs", a.profile).glob("*/*/record.json")))
+    title = a.stage if a.name == "all" else f"{a.stage} {a.name}"
+    print(f"\n=== stage {finished + 1} of {a.total}: {title}", flush=True)
+    lab = Path("results", a.profile, "lab")
+    executed = Path("runs", a.profile, "notebooks", f"{a.stage}-{a.name}.ipynb")
+    executed.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "papermill", f"notebooks/{a.stage}.ipynb", str(executed), "-y", a.parameters]
+    command += ["--log-output", "--no-progress-bar", "--log-level", "INFO", "--kernel", "python3"]
+    began = time.perf_counter()
+    status = stream(command)
+    if status != 0 or not (out / "record.json").is_file():
+        print(f"stage failed: {title}; see {executed}; the same command goes on from here", file=sys.stderr)
+        return status or 1
+    lab.mkdir(parents=True, exist_ok=True)
+    nbformat.write(published(nbformat.read(executed, as_version=4)), lab / f"{a.stage}-{a.name}.ipynb")
+    print(f"=== done: {title} in {time.perf_counter() - began:.0f} s", flush=True)
+    return 0
+
+
+QUIET = ("Input Notebook:", "Output Notebook:", "Executing notebook with kernel", "Executing Cell", "Ending Cell", "Loading weights")
+
+
+def stream(command: list[str]) -> int:
+    """Run a command, passing on its lines except for Papermill's own bookkeeping."""
+    environment = os.environ | {"TRADEOFFS_STALE": "discard", "PYTHONUNBUFFERED": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                if line.strip() and not line.startswith(QUIET) and "Warning:" not in line and "warnings.warn" not in line:
+                    print("   ", line.rstrip(), flush=True)
+        except KeyboardInterrupt:
+            process.wait(timeout=30)
+            raise
+    return process.returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
