@@ -35,6 +35,8 @@ METRICS = {
     "prompt_tokens": ("tokens", 150.0),
 }
 ABSENT = "not measured yet"
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><path d="M0 9L9 0"/></svg>'
 
 
 class Text(HTMLParser):
@@ -68,29 +70,61 @@ class Text(HTMLParser):
 def value(estimate: float | None, unit: str, spread: float = 0.1) -> dict[str, Any]:
     if estimate is None:
         return {"estimate": None, "low": None, "high": None, "unit": unit, "reason": "no answer passed"}
-    return {"estimate": estimate, "low": estimate - spread * abs(estimate), "high": estimate + spread * abs(estimate), "unit": unit}
+    half = spread * abs(estimate)
+    return {"estimate": estimate, "low": estimate - half, "high": estimate + half, "unit": unit}
 
 
-def record(stage: str, parameters: dict[str, Any], summary: dict[str, Any] | None = None, schema: int = 1) -> str:
+def change(estimate: float | None, kind: str = "ratio", spread: float = 0.1) -> dict[str, Any]:
+    """A comparison as the analysis writes it, with the verdict that follows from its interval."""
+    found = value(estimate, "ratio" if kind == "ratio" else "share", spread)
+    neutral = 1.0 if kind == "ratio" else 0.0
+    verdict = "no difference seen"
+    if estimate is None:
+        verdict = "not measured"
+    elif found["low"] > neutral:
+        verdict = "higher"
+    elif found["high"] < neutral:
+        verdict = "lower"
+    return found | {"kind": kind, "verdict": verdict}
+
+
+def record(stage: Any, parameters: dict[str, Any], summary: dict[str, Any] | None = None, schema: int = 1) -> str:
     provenance = Provenance(
-        created_utc="2026-11-23T10:00:00+00:00", commit="0123456789abcdef", dirty=False, hardware="Example CPU", cores=2, memory_gib=8.0,
-        accelerator=None, python="3.11", platform="Linux", packages={"torch": "2.13.0", "transformers": "5.0", "trl": "1.16"},
-    )  # fmt: skip
+        created_utc="2026-11-23T10:00:00+00:00",
+        commit="0123456789abcdef",
+        dirty=False,
+        hardware="Example CPU",
+        cores=2,
+        memory_gib=8.0,
+        accelerator=None,
+        python="3.11",
+        platform="Linux",
+        packages={"torch": "2.13.0", "transformers": "5.0", "trl": "1.16"},
+    )
+    counts = {"planned": 5, "completed": 5, "failed": 0}
+    if stage == "analyse":
+        counts = {"problems": 4, "families": 2, "answers": 28, "unavailable": 0}
     made = Record(
-        schema_version=schema, stage=stage, parameters=parameters, seeds=[0], counts={"planned": 5, "completed": 5, "failed": 0},
-        summary=summary or {}, seconds=120.0, provenance=provenance,
-    )  # fmt: skip
+        schema_version=schema,
+        stage=stage,
+        parameters=parameters,
+        seeds=[0],
+        counts=counts,
+        summary=summary or {},
+        seconds=120.0,
+        provenance=provenance,
+    )
     return made.model_dump_json()
 
 
 def notebook(title: str) -> dict[str, Any]:
     figure = {"mystnb": {"figure": {"caption": "A curve.", "name": "fig-curve"}}}
-    png = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-    widget = {"output_type": "display_data", "metadata": {}, "data": {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}}}
-    picture = {"output_type": "display_data", "metadata": {}, "data": {"image/png": png, "text/plain": "<Figure>"}}
-    code = {"cell_type": "code", "execution_count": 1, "metadata": figure, "source": "draw()", "outputs": [widget, picture]}
+    widget = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}}
+    outputs = [{"output_type": "display_data", "metadata": {}, "data": data} for data in (widget, {"image/png": PIXEL})]
+    code = {"cell_type": "code", "execution_count": 1, "metadata": figure, "source": "draw()", "outputs": outputs}
     cells = [{"cell_type": "markdown", "metadata": {}, "source": [f"# {title}\n", "\n", "A question."]}, code]
-    return {"nbformat": 4, "nbformat_minor": 4, "cells": cells, "metadata": {"widgets": {"x": {}}, "language_info": {"name": "python"}}}
+    metadata = {"widgets": {"x": {}}, "language_info": {"name": "python"}}
+    return {"nbformat": 4, "nbformat_minor": 4, "cells": cells, "metadata": metadata}
 
 
 def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -101,65 +135,80 @@ def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
         writer.writerows(rows)
 
 
-def write_results(folder: Path, *, length_ratio: float = 0.5, verdict: str = "equivalent", schema: int = 1) -> None:
-    """Invented results that follow the schema; `length_ratio` is every policy's change of answer length."""
+def write_summary(length_ratio: float, verdict: str) -> dict[str, Any]:
     policies = {arm: {m: value(x * (1 + 0.1 * i), unit) for m, (unit, x) in METRICS.items()} for i, arm in enumerate(ARMS)}
     policies["dpa-45p"]["seconds_per_correct"] = value(None, "s")
     comparisons = {
         arm: {
-            "pass_rate": value(0.02 * i, "share", 3 if i % 2 else 0.5) | {"verdict": "see interval"},
-            "tokens_per_answer": value(length_ratio, "ratio") | {"verdict": "see interval"},
-            "seconds_per_answer": value(length_ratio, "ratio"),
-            "tokens_per_s": value(1.0, "ratio"),
-            "seconds_per_correct": value(None if arm == "dpa-45p" else 0.9, "ratio", 0.3),
-            "cap_share": value(0.01, "share", 2),
+            "pass_rate": change(0.02 * i, "difference", 3 if i % 2 else 0.5),
+            "tokens_per_answer": change(length_ratio),
+            "seconds_per_answer": change(length_ratio),
+            "tokens_per_s": change(1.0),
+            "seconds_per_correct": change(None if arm == "dpa-45p" else 0.9, spread=0.3),
+            "cap_share": change(0.01, "difference", 2),
         }
         for i, arm in enumerate(ARMS)
         if i
     }
-    throughput = {p: {"tokens_per_s": value(123.0, "tokens/s", 0.02)} for p in TRAINED}
-    for policy in TRAINED[1:]:
-        throughput[policy] |= {"ratio": value(1.001, "ratio", 0.004), "tost_p": 0.003, "verdict": verdict}
-    headline = {"throughput": "An invented sentence about speed.", "length": "An invented sentence about length."}
-    summary = {"policies": policies, "comparisons": comparisons, "throughput": throughput, "baseline": "base", "missing": [],
-               "hardware": "Example CPU", "headline": headline}  # fmt: skip
-    (folder / "stages").mkdir(parents=True)
-    (folder / "record.json").write_text(record("analyse", {"problems": "bundled", "draws": 2000}, summary, schema))
+    comparisons["dpo"]["seconds_per_correct"]["high"] = None
+    throughput: dict[str, dict[str, Any]] = {p: {"tokens_per_s": value(123.0, "tokens/s", 0.02)} for p in TRAINED}
+    for policy in TRAINED:
+        throughput[policy] |= {"ratio": value(1.001, "ratio", 0.004), "tost_p": 0.003, "verdict": verdict, "blocks": 5}
+    throughput["base"] |= {"ratio": value(1.0, "ratio", 0), "tost_p": None, "verdict": "baseline"}
+    return {
+        "policies": policies,
+        "comparisons": comparisons,
+        "decomposition": {arm: {"attempts": value(1.1, "ratio"), "total": value(0.9, "ratio")} for arm in ARMS[1:]},
+        "throughput": throughput,
+        "throughput_setting": {"blocks": 5, "excluded_blocks": 1, "margin": 0.02},
+        "baseline": "base",
+        "missing": [],
+        "warnings": [],
+        "hardware": "Example CPU, 2 cores, 8 GiB",
+        "headline": {"efficiency": "An invented sentence about speed.", "answers": "An invented sentence about length."},
+    }
+
+
+def write_stages(folder: Path) -> None:
+    folder.mkdir(parents=True)
     for arm in TRAINED[1:]:
-        settings = {"method": arm.partition("-")[0], "domain": "code", "start": "", "steps": 20, "learning_rate": 5e-4, "seed": 0}
-        (folder / f"stages/align-{arm}.json").write_text(record("align", settings))
+        settings = {"method": arm.partition("-")[0], "domain": "code", "start": "", "steps": 20, "seed": 0, "beta": 0.1}
+        (folder / f"align-{arm}.json").write_text(record("align", settings))
     generate = {"model": "embedded", "temperature": 0.0, "max_new_tokens": 256, "batch_size": 16}
-    grade = {"time_limit": 120.0, "require_isolation": "namespaces"}
-    timing = {"margin": 0.02, "blocks": 8, "batch_size": 8, "prompt_tokens": 128, "new_tokens": 24, "foreign_cpu_limit": 0.1}
     for arm in ARMS:
-        (folder / f"stages/generate-{arm}.json").write_text(record("generate", generate))
-        (folder / f"stages/grade-{arm}.json").write_text(record("grade", grade))
-    (folder / "stages/throughput.json").write_text(record("throughput", timing))
-    write_table(
-        folder / "tables/verdicts.csv",
-        [
-            {"arm": arm, "problem_id": i, "family": i // 2, "library": "Numpy", "tier": 1, "perturbation": "Origin",
-             "status": "passed" if i % 2 else "failed", "tokens": 10, "seconds": 0.5, "finish": "stop"}
-            for arm in ARMS for i in range(4)
-        ],
-    )  # fmt: skip
-    for name in ("policies", "throughput", "training", "libraries", "tiers", "perturbations"):
-        write_table(folder / f"tables/{name}.csv", [{"arm": arm, "pass_rate": 0.2, "pass_rate_low": 0.1, "pass_rate_high": 0.3} for arm in ARMS])
+        (folder / f"generate-{arm}.json").write_text(record("generate", generate))
+        grade = {"time_limit": 120.0, "require_isolation": "namespaces"}
+        (folder / f"grade-{arm}.json").write_text(record("grade", grade))
+    timing = {"margin": 0.02, "blocks": 6, "batch_size": 8, "prompt_tokens": 128, "new_tokens": 24}
+    (folder / "throughput.json").write_text(record("throughput", timing | {"foreign_cpu_limit": 0.1}))
+
+
+def write_results(folder: Path, *, length_ratio: float = 0.5, verdict: str = "equivalent", schema: int = 1) -> None:
+    """Invented results that follow the schema; `length_ratio` is every policy's change of answer length."""
+    write_stages(folder / "stages")
+    summary = write_summary(length_ratio, verdict)
+    (folder / "record.json").write_text(record("analyse", {"problems": "bundled", "draws": 2000}, summary, schema))
+    verdicts = [{"arm": arm, "problem_id": i, "status": "passed" if i % 2 else "failed"} for arm in ARMS for i in range(4)]
+    write_table(folder / "tables/verdicts.csv", verdicts)
+    for name in ("policies", "comparisons", "decomposition", "throughput", "training", "libraries", "tiers", "perturbations"):
+        rows = [{"arm": arm, "group": "one", "graded": 4, "pass_rate": 0.2, "low": 0.1, "high": 0.3} for arm in ARMS]
+        write_table(folder / f"tables/{name}.csv", rows)
     (folder / "figures").mkdir()
     for name in FIGURES:
-        (folder / f"figures/{name}.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><path d="M0 9L9 0"/></svg>')
+        (folder / f"figures/{name}.svg").write_text(SVG)
     (folder / "lab").mkdir()
-    for stem in ("align-dpo", "align-dpa", "throughput"):
+    for stem in ("align-dpo", "align-dpa", "throughput-all"):
         (folder / f"lab/{stem}.ipynb").write_text(json.dumps(notebook(stem.partition("-")[0].capitalize())))
 
 
 def build(folder: Path) -> dict[str, Text]:
     """Build a copy of the book that reads `folder/results`; warnings are errors."""
     if not (folder / "book").exists():
-        shutil.copytree(ROOT / "book", folder / "book", ignore=shutil.ignore_patterns("_results", "lab", "_build", "__pycache__"))
+        made = shutil.ignore_patterns("_results", "lab", "_build", "__pycache__")
+        shutil.copytree(ROOT / "book", folder / "book", ignore=made)
         shutil.copy(ROOT / "_config.yml", folder)
-    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", "book", "--config", "_config.yml",
-               "--path-output", ".", "-W", "-n", "--keep-going"]  # fmt: skip
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", "book"]
+    command += ["--config", "_config.yml", "--path-output", ".", "-W", "-n", "--keep-going"]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("TRADEOFFS_")} | {"NO_COLOR": "1"}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
@@ -215,7 +264,9 @@ def test_with_results_nothing_is_missing(full: tuple[Path, dict[str, Text]]) -> 
 def test_numbers_and_wording_follow_the_results(full: tuple[Path, dict[str, Text]]) -> None:
     folder, pages = full
     before = pages["results.html"].text
-    assert "Shorter than base: dpo × 0.500" in before.replace("sft-code × 0.500 (0.450 to 0.550), sft-general × 0.500 (0.450 to 0.550), ", "")
+    assert "Shorter than base: sft-code × 0.500 (0.450 to 0.550), sft-general" in before
+    assert "dpo × 0.900 (0.630 to no upper limit)" in before
+    assert "5 blocks used, 1 excluded" in before
     assert "Longer than base" not in before
     assert "Equivalent to base within the margin: sft-code" in before
     shutil.rmtree(folder / "results")
@@ -227,7 +278,7 @@ def test_numbers_and_wording_follow_the_results(full: tuple[Path, dict[str, Text
     assert "Equivalent to base" not in after
     shutil.rmtree(folder / "results")
     write_results(folder / "results/laptop", length_ratio=1.02)
-    assert "No clear difference: sft-code × 1.020" in build(folder)["results.html"].text
+    assert "No difference seen: sft-code × 1.020" in build(folder)["results.html"].text
 
 
 def test_a_missing_figure_table_and_policy_are_named(tmp_path: Path) -> None:
@@ -249,7 +300,8 @@ def test_executed_notebooks_are_pages_of_their_own(full: tuple[Path, dict[str, T
     _, pages = full
     assert "Align: dpo" in pages["lab/align-dpo.html"].text
     assert "Align: dpa" in pages["lab/align-dpa.html"].text
-    assert "lab/throughput.html" in pages
+    assert "Throughput" in pages["lab/throughput-all.html"].text
+    assert "Throughput: all" not in pages["lab/throughput-all.html"].text
 
 
 def test_no_page_loads_anything_from_another_host(full: tuple[Path, dict[str, Text]]) -> None:
@@ -265,14 +317,14 @@ def test_every_figure_has_alternative_text_and_every_formula_is_drawn(full: tupl
 
 
 def test_no_sentence_holds_a_typed_result() -> None:
-    """Prose of the result pages has no decimal number and no percentage outside of substitutions; 95 % is the interval's level."""
+    """Outside of substitutions there is no decimal number and no percentage; 95 % is the interval's level."""
     for name in ("intro", "results", "limits"):
-        prose = re.sub(r"\{\{.*?\}\}|95 %", "", (ROOT / f"book/{name}.md").read_text())
+        prose = re.sub(r"\{\{.*?\}\}|95&nbsp;%", "", (ROOT / f"book/{name}.md").read_text())
         assert re.findall(r"\d+\.\d+|\d+ ?%", prose) == [], name
 
 
 def test_commands_on_the_rerun_page_name_known_parameters() -> None:
-    page = (ROOT / "book/rerun.md").read_text()
+    page = (ROOT / "book/rerun.md").read_text().replace("\\\n", " ")
     commands = re.findall(r"papermill notebooks/[^`\n|]+", page)
     assert commands
     for command in commands:

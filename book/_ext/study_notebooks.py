@@ -1,4 +1,4 @@
-"""Stages executed notebooks as pages: one title a run, one label a figure, nothing that would be fetched from another host."""
+"""Stages executed notebooks as pages: one title a run, one label a figure, nothing fetched from another host."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ def _source(cell: dict[str, Any]) -> str:
 
 def _title(cells: list[dict[str, Any]], stage: str, arm: str) -> None:
     """Let the page's title name the policy: the notebooks of a stage share their text."""
+    suffix = f": {arm}" if arm not in ("", "all") else ""
     for cell in cells:
         if cell.get("cell_type") == "markdown" and (match := HEADING.search(_source(cell))):
-            cell["source"] = HEADING.sub(lambda _: f"# {match[1]}" + (f": {arm}" if arm else ""), _source(cell), count=1)
+            cell["source"] = HEADING.sub(lambda _: f"# {match[1]}{suffix}", _source(cell), count=1)
             return
-    cells.insert(0, {"cell_type": "markdown", "metadata": {}, "source": f"# {stage.capitalize()}" + (f": {arm}" if arm else "")})
+    cells.insert(0, {"cell_type": "markdown", "metadata": {}, "source": f"# {stage.capitalize()}{suffix}"})
 
 
 def _clean(cell: dict[str, Any], suffix: str) -> None:

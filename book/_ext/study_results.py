@@ -1,28 +1,28 @@
 """Sphinx extension: the book's only door to `results/<profile>/`.
 
-Before pages are read it (1) turns `record.json` into MyST substitutions, so that prose names keys and never numbers, (2) stages figures,
-tables and executed notebooks into `_results/` and `lab/`, and (3) puts a stand-in wherever something is missing that a page asks for,
-and says which command makes it: the book builds at every stage of the study.
+Before pages are read it (1) turns `record.json` into MyST substitutions, so that prose names keys and never numbers,
+(2) stages figures, tables and executed notebooks into `_results/` and `lab/`, and (3) puts a stand-in wherever something
+that a page asks for is missing, and says which command makes it: the book builds at every stage of the study.
 
-Environment: `TRADEOFFS_PROFILE` (default `laptop`), `TRADEOFFS_RESULTS` (default: the folder `results` beside the book).
+Environment: `TRADEOFFS_PROFILE` (default `laptop`); `TRADEOFFS_RESULTS` (default: the folder `results` beside the book).
 """
 
 from __future__ import annotations
 
-import csv
 import html
 import json
 import os
 import re
 import shutil
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import study_mathml
 import study_notebooks
-from study_words import DEFAULT_UNITS, finding, interval, number, throughput_finding
+import study_tables as tables
+from study_tables import POLICY_COLUMNS, short_commit, shown
+from study_words import finding, interval, throughput_finding
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -31,18 +31,8 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 KEY = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 ASSET = re.compile(r"_results/(figures/\w+\.svg|tables/\w+\.csv|csv/\w+\.csv)")
-POLICY_COLUMNS = {
-    "pass_rate": "Pass rate",
-    "tokens_per_answer": "Tokens an answer",
-    "seconds_per_answer": "Seconds an answer",
-    "tokens_per_s": "Tokens/s, natural lengths",
-    "seconds_per_correct": "Seconds a correct answer",
-    "cap_share": "Share cut at the cap",
-    "utilisation": "Batch utilisation",
-    "prompt_tokens": "Prompt tokens",
-}
-SETTINGS = ("method", "domain", "start", "steps", "batch_size", "learning_rate", "lora_rank", "prompts", "samples", "temperature",
-            "beta", "rounds", "angles", "seed")  # fmt: skip
+STAGES = ("align", "generate", "grade", "throughput", "analyse")
+EMBEDDED = "SmolLM2-135M-Instruct"
 
 
 @dataclass
@@ -52,24 +42,27 @@ class Results:
     Attributes:
         folder: `results/<profile>`.
         command: what a reader runs to make it.
-        summary: the analysis' summary; empty where `reason` is given.
-        provenance: of the analysis.
-        stages: records of the other stages, by file stem (`generate-base`).
-        reason: why there is no summary, or None.
+        record: the analysis' record; empty where `reason` is given.
+        stages: records of the other stages, by file stem (`generate-base`), in the order of stages and policies.
+        reason: why there is no record, or None.
     """
 
     folder: Path
     command: str
-    summary: dict[str, Any] = field(default_factory=dict)
-    provenance: dict[str, Any] = field(default_factory=dict)
-    parameters: dict[str, Any] = field(default_factory=dict)
+    record: dict[str, Any] = field(default_factory=dict)
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
     reason: str | None = None
 
     @property
-    def absent(self) -> str:
-        """What stands in the place of a missing value."""
-        return f"*not measured yet (`{self.command}`)*"
+    def summary(self) -> dict[str, Any]:
+        """The analysis' summary."""
+        return dict(self.record.get("summary", {}))
+
+    @property
+    def verdicts(self) -> list[dict[str, str]]:
+        """Rows of `verdicts.csv`, none where it is missing."""
+        path = self.folder / "tables" / "verdicts.csv"
+        return tables.read(path) if path.exists() else []
 
 
 def _record(path: Path) -> tuple[dict[str, Any], str | None]:
@@ -87,87 +80,74 @@ def _record(path: Path) -> tuple[dict[str, Any], str | None]:
 
 def load(folder: Path, profile: str) -> Results:
     """Read the records of a profile; what cannot be read is explained in `reason`, never raised."""
-    command = "make study" if profile == "laptop" else f"make study PROFILE={profile}"
     record, reason = _record(folder / "record.json")
-    stages = {path.stem: _record(path)[0] for path in sorted((folder / "stages").glob("*.json"))}
+    arms = list(record.get("summary", {}).get("policies", {}))
+
+    def order(name: str) -> tuple[int, int, str]:
+        stage, _, arm = name.partition("-")
+        # The policy `dpa` stands where its first arm `dpa-45m` stands.
+        place = next((i for i, known in enumerate(arms) if known == arm or known.startswith(f"{arm}-")), len(arms))
+        return (STAGES.index(stage) if stage in STAGES else len(STAGES), place, name)
+
+    paths = sorted((folder / "stages").glob("*.json"), key=lambda path: order(path.stem))
+    stages = {path.stem: _record(path)[0] for path in paths}
     return Results(
         folder=folder,
-        command=command,
-        summary=record.get("summary", {}),
-        provenance=record.get("provenance", {}),
-        parameters=record.get("parameters", {}),
+        command="make study" if profile == "laptop" else f"make study PROFILE={profile}",
+        record=record,
         stages={name: stage for name, stage in stages.items() if stage},
         reason=reason,
     )
 
 
-def _machine(provenance: dict[str, Any]) -> str:
-    accelerator = provenance.get("accelerator") or "no GPU"
-    memory = provenance.get("memory_gib", "?")
-    return f"{provenance.get('hardware', 'unknown')}, {provenance.get('cores', '?')} cores, {memory} GiB, {accelerator}"
-
-
-def _commit(provenance: dict[str, Any]) -> str:
-    commit = provenance.get("commit")
-    return f"`{commit[:10]}`{' with local changes' if provenance.get('dirty') else ''}" if commit else "unknown"
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(_shown, value))
-    if isinstance(value, str):
-        return Path(value).name if "/" in value and Path(value).is_absolute() else value
-    return "none" if value is None else str(value)
-
-
 def _settings(results: Results) -> dict[str, str]:
     """`<stage>_<parameter>` -> the values used, over all runs of the stage."""
     found: dict[str, list[str]] = {}
-    for name, record in results.stages.items():
+    for record in (*results.stages.values(), results.record):
         for parameter, value in record.get("parameters", {}).items():
-            values = found.setdefault(f"{name.partition('-')[0]}_{parameter}", [])
-            if _shown(value) not in values:
-                values.append(_shown(value))
-    found |= {f"analyse_{name}": [_shown(value)] for name, value in results.parameters.items()}
-    settings = {key: ", ".join(values) for key, values in found.items()}
-    if "throughput_margin" in settings:
-        settings["throughput_margin"] = f"{100 * float(settings['throughput_margin']):g} %"
-    return settings
+            values = found.setdefault(f"{record['stage']}_{parameter}", [])
+            if shown(value) not in values:
+                values.append(shown(value))
+    text = {key: ", ".join(values) for key, values in found.items()}
+    if "throughput_margin" in text:
+        text["throughput_margin"] = f"{100 * float(text['throughput_margin']):g}\u00a0%"
+    setting = results.summary.get("throughput_setting", {})
+    return text | {f"throughput_{key}": str(setting[key]) for key in ("blocks", "excluded_blocks") if key in setting}
 
 
 def _provenance(results: Results) -> dict[str, str]:
-    records = [*results.stages.values(), {"stage": "analyse", "provenance": results.provenance}]
-    measured = [r["provenance"] for r in records if r.get("stage") in ("generate", "throughput")] or [results.provenance]
+    provenance, parameters = results.record.get("provenance", {}), results.record.get("parameters", {})
     models = {r["parameters"]["model"] for r in results.stages.values() if "model" in r.get("parameters", {})}
-    names = sorted("SmolLM2-135M-Instruct" if m == "embedded" else _shown(m) for m in models)
-    problems = results.parameters.get("problems", "bundled")
+    problems = parameters.get("problems", "bundled")
     text = {
-        "hardware": "; ".join(sorted({_machine(p) for p in measured})),
-        "date": str(results.provenance.get("created_utc", "unknown"))[:10],
-        "commit": _commit(results.provenance),
+        "hardware": results.summary.get("hardware", ""),
+        "date": str(provenance.get("created_utc", ""))[:10],
+        "commit": short_commit(provenance),
         "problem_set": {"bundled": "the bundled set", "ds1000": "DS-1000"}.get(problems, f"`{Path(problems).name}`"),
+        "model": ", ".join(sorted(EMBEDDED if m == "embedded" else shown(m) for m in models)),
     }
-    if names:
-        text["model"] = ", ".join(names)
-    for stage in ("align", "generate", "grade", "throughput"):
-        if seconds := [r["seconds"] for r in results.stages.values() if r.get("stage") == stage and r.get("seconds") is not None]:
-            text[f"minutes_{stage}"] = number(sum(seconds) / 60)
-    text |= {f"version_{name.replace('-', '_')}": v for name, v in results.provenance.get("packages", {}).items()}
+    records = [*results.stages.values(), results.record]
+    for stage in STAGES:
+        if seconds := [r["seconds"] for r in records if r.get("stage") == stage and r.get("seconds") is not None]:
+            text[f"minutes_{stage}"] = f"{sum(seconds) / 60:.1f}"
+    text |= {f"version_{name.replace('-', '_')}": v for name, v in provenance.get("packages", {}).items()}
+    return text | {f"n_{name}": str(count) for name, count in results.record.get("counts", {}).items()}
+
+
+def _values(summary: dict[str, Any], baseline: str) -> dict[str, str]:
+    """`<metric>_<arm>` and `throughput_<policy>` -> value with interval; the baseline's also as `<metric>_baseline`."""
+    text = {}
+    for arm, metrics in summary.get("policies", {}).items():
+        for metric, value in metrics.items():
+            text[f"{metric}_{arm.replace('-', '_')}"] = interval(value)
+            if arm == baseline:
+                text[f"{metric}_baseline"] = interval(value)
+    for policy, row in summary.get("throughput", {}).items():
+        if row.get("tokens_per_s"):
+            text[f"throughput_{policy.replace('-', '_')}"] = interval(row["tokens_per_s"])
+            if policy == baseline:
+                text["throughput_baseline"] = interval(row["tokens_per_s"])
     return text
-
-
-def _counts(results: Results) -> dict[str, str]:
-    path = results.folder / "tables" / "verdicts.csv"
-    if not path.exists():
-        return {}
-    rows = _read(path)
-    return {
-        "n_answers": str(len(rows)),
-        "n_arms": str(len({r.get("arm") for r in rows})),
-        "n_problems": str(len({r.get("problem_id") for r in rows})),
-        "n_families": str(len({(r.get("library"), r.get("family")) for r in rows})),
-        "n_unavailable": str(sum(r.get("status") == "unavailable" for r in rows)),
-    }
 
 
 def substitutions(results: Results) -> dict[str, str]:
@@ -175,124 +155,25 @@ def substitutions(results: Results) -> dict[str, str]:
     if results.reason:
         return {}
     summary = results.summary
-    baseline = summary.get("baseline") or next(iter(summary.get("policies", {})), "base")
-    text = {"baseline": f"`{baseline}`", **_settings(results), **_provenance(results), **_counts(results)}
-    for arm, metrics in summary.get("policies", {}).items():
-        for metric, value in metrics.items():
-            text[f"{metric}_{arm.replace('-', '_')}"] = interval(value, DEFAULT_UNITS.get(metric, ""))
-            if arm == baseline:
-                text[f"{metric}_baseline"] = text[f"{metric}_{arm.replace('-', '_')}"]
-    for policy, row in summary.get("throughput", {}).items():
-        if row.get("tokens_per_s"):
-            text[f"throughput_{policy.replace('-', '_')}"] = interval(row["tokens_per_s"], "tokens/s")
-            if policy == baseline:
-                text["throughput_baseline"] = text[f"throughput_{policy.replace('-', '_')}"]
-    for metric in POLICY_COLUMNS:
-        text[f"finding_{metric}"] = finding(metric, summary.get("comparisons", {}), baseline)
-        text[f"brief_{metric}"] = finding(metric, summary.get("comparisons", {}), baseline, brief=True)
-    text["finding_throughput"] = throughput_finding(summary.get("throughput", {}), baseline)
-    text["brief_throughput"] = throughput_finding(summary.get("throughput", {}), baseline, brief=True)
-    headline = summary.get("headline") or {}
+    baseline = summary.get("baseline", "base")
+    text = {"baseline": f"`{baseline}`", **_settings(results), **_provenance(results), **_values(summary, baseline)}
+    compared, timed = summary.get("comparisons", {}), summary.get("throughput", {})
+    for brief, start in ((False, "finding"), (True, "brief")):
+        text |= {f"{start}_{metric}": finding(metric, compared, baseline, brief=brief) for metric in POLICY_COLUMNS}
+        text[f"{start}_throughput"] = throughput_finding(timed, baseline, brief=brief)
+    headline = summary.get("headline", {})
     text |= {f"headline_{key}": sentence for key, sentence in headline.items()}
     text["headlines"] = "\n".join(f"- {sentence}" for sentence in headline.values())
     return {key: value for key, value in text.items() if value}
 
 
-def _read(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def _write(path: Path, rows: list[list[str]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(rows)
-
-
-def _cell(text: str) -> str:
-    """A CSV cell for reading: floats with three significant digits."""
-    try:
-        x = float(text)
-    except ValueError:
-        return text
-    return number(x) if "." in text and x == x and abs(x) != float("inf") else text
-
-
-def readable(rows: list[dict[str, str]]) -> list[list[str]]:
-    """Format a table: `x`, `x_low`, `x_high` (or `estimate`, `low`, `high`) become one column "x (low to high)"."""
-    if not rows:
-        return []
-    columns = list(rows[0])
-    bounds = {"estimate": ("low", "high")} | {c: (f"{c}_low", f"{c}_high") for c in columns}
-    merged = {c: pair for c, pair in bounds.items() if c in columns and set(pair) <= set(columns)}
-    kept = [c for c in columns if not any(c in pair for pair in merged.values())]
-    table = [[c.replace("_", " ") for c in kept]]
-    for row in rows:
-        cells = []
-        for c in kept:
-            low, high = (row[b] for b in merged[c]) if c in merged else ("", "")
-            cells.append(_cell(row[c]) + (f" ({_cell(low)} to {_cell(high)})" if low and high else ""))
-        table.append(cells)
-    return table
-
-
-def _summary_tables(results: Results) -> dict[str, list[list[str]]]:
-    """Tables made from the records: metrics and changes a policy, throughput, verdicts, settings, runs."""
-    summary = results.summary
-    tables: dict[str, list[list[str]]] = {}
-    for name, key in (("policies", "policies"), ("comparisons", "comparisons")):
-        arms: dict[str, Any] = summary.get(key, {})
-        metrics = [m for m in POLICY_COLUMNS if any(m in values for values in arms.values())]
-        lines = [
-            [f"`{arm}`", *(interval(v[m], DEFAULT_UNITS[m], change=key == "comparisons") if m in v else "–" for m in metrics)]
-            for arm, v in arms.items()
-        ]
-        tables[name] = [["Policy", *(POLICY_COLUMNS[m] for m in metrics)], *lines] if lines else []
-    lines = [
-        [
-            f"`{policy}`",
-            interval(row["tokens_per_s"], "tokens/s") if row.get("tokens_per_s") else "–",
-            interval({"unit": "ratio", **row["ratio"]}) if row.get("ratio") else "–",
-            number(row["tost_p"]) if row.get("tost_p") is not None else "–",
-            row.get("verdict") or "–",
-        ]
-        for policy, row in summary.get("throughput", {}).items()
-    ]
-    tables["throughput"] = [["Policy", "Tokens/s", "Ratio to baseline", "TOST p", "Verdict"], *lines] if lines else []
-    aligned = {name.partition("-")[2]: r["parameters"] for name, r in results.stages.items() if r.get("stage") == "align"}
-    used = [s for s in SETTINGS if any(s in p for p in aligned.values())]
-    lines = [[s.replace("_", " "), *(_shown(p.get(s)) or "–" for p in aligned.values())] for s in used]
-    tables["settings"] = [["Setting", *(f"`{arm}`" for arm in aligned)], *lines] if lines else []
-    lines = [
-        [
-            r["stage"],
-            f"`{name.partition('-')[2] or 'all'}`",
-            str(r.get("counts", {}).get("completed", "–")),
-            number(r["seconds"] / 60) if r.get("seconds") is not None else "–",
-            _shown(r.get("seeds", [])) or "–",
-            str(r["provenance"].get("created_utc", ""))[:16].replace("T", " "),
-            _commit(r["provenance"]),
-        ]
-        for name, r in results.stages.items()
-    ]
-    tables["runs"] = [["Stage", "Policy", "Rows", "Minutes", "Seed", "Ended (UTC)", "Commit"], *lines] if lines else []
-    return tables
-
-
-def _status_table(rows: list[dict[str, str]]) -> list[list[str]]:
-    counts = Counter((r.get("arm", ""), r.get("status", "")) for r in rows)
-    statuses = ["passed", "failed", "timed_out", "crashed", "unavailable"]
-    arms = list(dict.fromkeys(arm for arm, _ in counts))
-    lines = [[f"`{arm}`", *(str(counts[arm, s]) for s in statuses)] for arm in arms]
-    return [["Policy", *(s.replace("_", " ") for s in statuses)], *lines]
-
-
-def _stand_in_svg(name: str, command: str) -> str:
+def _stand_in(name: str, command: str) -> str:
     label = html.escape(f"Figure {name}: not made yet. {command} makes it.")
     return (
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 120" role="img">'
         '<rect x="1" y="1" width="638" height="118" fill="none" stroke="#888" stroke-dasharray="6 4"/>'
-        f'<text x="320" y="65" text-anchor="middle" font-family="sans-serif" font-size="16" fill="#888">{label}</text></svg>'
+        '<text x="320" y="65" text-anchor="middle" font-family="sans-serif" font-size="16" fill="#888">'
+        f"{label}</text></svg>"
     )
 
 
@@ -300,69 +181,71 @@ def stage(results: Results, source: Path, wanted: set[str]) -> list[str]:
     """Copy and format what the pages ask for into `source/_results` and `source/lab`.
 
     Args:
+        results: what there is.
+        source: the book's folder.
         wanted: assets that pages name, such as `figures/training.svg`.
 
     Returns:
         The assets that are missing and got a stand-in.
     """
-    target = source / "_results"
-    for old in (target, source / "lab"):
-        shutil.rmtree(old, ignore_errors=True)
+    for old in ("_results", "lab"):
+        shutil.rmtree(source / old, ignore_errors=True)
     usable = results.reason is None
-    made = _summary_tables(results) if usable else {}
-    verdicts = results.folder / "tables" / "verdicts.csv"
-    if usable and verdicts.exists():
-        made["statuses"] = _status_table(_read(verdicts))
+    made = tables.made(results.summary, results.stages, results.verdicts) if usable else {}
     missing = []
     for asset in sorted(wanted):
         kind, name = asset.split("/")
-        stem = name.partition(".")[0]
+        stem = Path(name).stem
         original = results.folder / ("tables" if kind == "csv" else kind) / name
-        copy = target / asset
+        copy = source / "_results" / asset
         copy.parent.mkdir(parents=True, exist_ok=True)
-        if kind == "tables" and made.get(stem):
-            _write(copy, made[stem])
-        elif kind == "tables" and usable and original.exists() and stem not in made and (table := readable(_read(original))):
-            _write(copy, table)
-        elif kind != "tables" and usable and original.exists():
+        exists = usable and original.exists()
+        if kind != "tables" and exists:
             shutil.copyfile(original, copy)
+            continue
+        table = (
+            [] if kind != "tables" else made[stem] if stem in made else tables.readable(tables.read(original)) if exists else []
+        )
+        if table:
+            tables.write(copy, table)
         elif kind == "figures":
-            copy.write_text(_stand_in_svg(stem, results.command), encoding="utf-8")
-            missing.append(f"figure `{stem}`")
+            copy.write_text(_stand_in(stem, results.command), encoding="utf-8")
         else:
-            _write(copy, [["Missing", "Command"], [stem, f"`{results.command}`"]])
-            if kind == "tables":
-                missing.append(f"table `{stem}`")
-    study_notebooks.stage(results.folder / "lab", source / "lab")
+            tables.write(copy, [["Missing", "Command"], [stem, f"`{results.command}`"]])
+        if not table and kind != "csv":
+            missing.append(f"{kind.removesuffix('s')} `{stem}`")
+    if usable:
+        study_notebooks.stage(results.folder / "lab", source / "lab")
     return missing
 
 
 def notice(results: Results, missing: list[str]) -> str:
-    """The box that says what is missing; empty where nothing is."""
+    """Write the box that says what is missing or doubtful; empty where nothing is."""
     items = [f"{m.get('what')}: `{m.get('command', results.command)}`" for m in results.summary.get("missing", [])]
     if results.reason:
         items.insert(0, f"No results of profile `{results.folder.name}` yet: {results.reason}.")
     if missing:
         items.append(f"{', '.join(missing)}: `{results.command}`")
-    if not items:
-        return ""
-    lines = "\n".join(f"- {item}" for item in items)
-    return f":::{{admonition}} Not everything is measured yet\n:class: warning\n{lines}\n:::"
+    boxes = {"Not everything is measured yet": items, "Notes of the analysis": results.summary.get("warnings", [])}
+    return "\n\n".join(
+        f":::{{admonition}} {title}\n:class: warning\n" + "\n".join(f"- {line}" for line in lines) + "\n:::"
+        for title, lines in boxes.items()
+        if lines
+    )
 
 
 def prepare(app: Sphinx, config: Config) -> None:
     """Read results, stage them, and hand the pages their substitutions."""
     source = Path(app.srcdir)
     profile = os.environ.get("TRADEOFFS_PROFILE") or "laptop"
-    root = Path(os.environ.get("TRADEOFFS_RESULTS") or source.parent / "results")
-    results = load(root / profile, profile)
+    results = load(Path(os.environ.get("TRADEOFFS_RESULTS") or source.parent / "results") / profile, profile)
     pages = "\n".join(path.read_text(encoding="utf-8") for path in sorted(source.glob("*.md")))
     missing = stage(results, source, set(ASSET.findall(pages)))
     text = substitutions(results) | {"profile": f"`{profile}`", "command": f"`{results.command}`"}
     unknown = sorted(set(KEY.findall(pages)) - set(text) - {"notice"})
     if unknown and not results.reason:
         missing.append("values " + ", ".join(f"`{key}`" for key in unknown))
-    text |= dict.fromkeys(unknown, results.absent) | {"notice": notice(results, missing)}
+    text |= dict.fromkeys(unknown, f"*not measured yet (`{results.command}`)*") | {"notice": notice(results, missing)}
     config.myst_substitutions = {**(config.myst_substitutions or {}), **text}
 
 

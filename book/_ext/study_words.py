@@ -1,7 +1,7 @@
 """Numbers and their direction, in words.
 
-The book's sentences are not typed: whether a policy is said to be longer, shorter or not clearly different is decided here, from the
-interval that the analysis stored. A change is called clear when its 95 % interval excludes "no change".
+The book's sentences are not typed: whether a policy is said to be longer, shorter or not clearly different follows the
+verdict that the analysis stored with each comparison.
 """
 
 from __future__ import annotations
@@ -12,17 +12,6 @@ from typing import Any
 
 Value = Mapping[str, Any]
 
-SHARES = ("share", "proportion", "fraction")
-DEFAULT_UNITS = {
-    "pass_rate": "share",
-    "cap_share": "share",
-    "utilisation": "share",
-    "tokens_per_answer": "tokens",
-    "prompt_tokens": "tokens",
-    "seconds_per_answer": "s",
-    "seconds_per_correct": "s",
-    "tokens_per_s": "tokens/s",
-}
 # metric -> words for a clear rise, a clear fall
 DIRECTIONS = {
     "pass_rate": ("Higher", "Lower"),
@@ -43,60 +32,50 @@ TOST_WORDS = {
 }
 
 
-def decimals(x: float) -> int:
-    """Decimal places that show three significant digits."""
-    return 2 if x == 0 else max(0, 2 - math.floor(math.log10(abs(x))))
-
-
 def number(x: float) -> str:
     """Write a number with three significant digits."""
-    return f"{x:,.{decimals(x)}f}"
+    places = 2 if x == 0 else max(0, 2 - math.floor(math.log10(abs(x))))
+    return f"{x:,.{places}f}"
 
 
-def is_ratio(value: Value) -> bool:
-    """Whether a comparison is a ratio (no change = 1) and not a difference (no change = 0)."""
-    return "ratio" in (value.get("kind"), value.get("unit"))
+def probability(p: float | None) -> str:
+    """Write a p-value."""
+    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def interval(value: Value, unit: str = "", *, change: bool = False) -> str:
+def _style(value: Value, change: bool) -> tuple[str, str, float]:
+    """Format specification, unit and scale of a value."""
+    unit, sign = str(value.get("unit") or ""), "+" if change else ""
+    if "ratio" in (value.get("kind"), unit):
+        return ".3f", "", 1
+    if unit == "share":
+        return f"{sign},.1f", "points" if change else "%", 100
+    if unit == "answers":
+        return ",.0f", "", 1
+    x = abs(value["estimate"])
+    return f"{sign},.{2 if x == 0 else max(0, 2 - math.floor(math.log10(x)))}f", unit, 1
+
+
+def interval(value: Value, *, change: bool = False) -> str:
     """Write an estimate with its interval.
 
     Args:
-        value: `estimate`, `low`, `high`, and optionally `unit` and `reason`.
-        unit: used where `value` names none.
-        change: whether it is a comparison; differences then carry a sign, and ratios a multiplication sign.
+        value: `estimate`, `low`, `high`, `unit`; `reason` where a number is missing.
+        change: whether it is a comparison; a difference then carries its sign.
     """
     if value.get("estimate") is None:
-        return f"undefined ({value.get('reason') or 'nothing to divide by'})"
-    unit = str(value.get("unit") or unit)
-    estimate, low, high = value["estimate"], value.get("low"), value.get("high")
-    sign, before, after, places, scale = ("+" if change else ""), "", f" {unit}" if unit else "", decimals(estimate), 1
-    if is_ratio(value):
-        sign, before, after, places = "", "× ", "", 3
-    elif unit in SHARES:
-        after, places, scale = (" points" if change else " %"), 1, 100
-    elif "point" in unit:
-        after, places = " points", 1
+        return f"– ({value.get('reason') or 'not measured'})"
+    style, unit, scale = _style(value, change)
 
-    def write(x: float) -> str:
-        return f"{x * scale:{sign},.{places}f}".replace("-", "−")
+    def write(x: float | None, absent: str = "") -> str:
+        return absent if x is None else f"{x * scale:{style}}".replace("-", "−")
 
-    if low is None or high is None:
-        return f"{before}{write(estimate)}{after}"
-    return f"{before}{write(estimate)}{after} ({write(low)} to {write(high)})"
-
-
-def direction(value: Value) -> int | None:
-    """Say whether a change is clear.
-
-    Returns:
-        1 for a clear rise, -1 for a clear fall, 0 where the interval includes no change, None where there is no interval.
-    """
+    ratio = "ratio" in (value.get("kind"), value.get("unit"))
+    text = ("×\u00a0" if ratio else "") + write(value["estimate"]) + (f"\u00a0{unit}" if unit else "")
     low, high = value.get("low"), value.get("high")
-    if low is None or high is None:
-        return None
-    none = 1 if is_ratio(value) else 0
-    return 1 if low > none else -1 if high < none else 0
+    if low is None and high is None:
+        return text
+    return f"{text} ({write(low, 'no lower limit')} to {write(high, 'no upper limit')})"
 
 
 def _sentence(groups: Mapping[str, list[str]]) -> str:
@@ -108,19 +87,20 @@ def finding(metric: str, comparisons: Mapping[str, Mapping[str, Value]], baselin
 
     Args:
         metric: key of the comparisons.
-        comparisons: policy -> metric -> change against the baseline.
+        comparisons: policy -> metric -> change against the baseline, with the analysis' `verdict`.
         baseline: its name.
         brief: names only, without the numbers.
     """
     rise, fall = DIRECTIONS.get(metric, ("Higher", "Lower"))
-    words = {1: f"{rise} than {baseline}", -1: f"{fall} than {baseline}", 0: "No clear difference", None: "Not comparable"}
-    groups: dict[str, list[str]] = {text: [] for text in words.values()}
+    words = {"higher": f"{rise} than {baseline}", "lower": f"{fall} than {baseline}"}
+    groups: dict[str, list[str]] = {words["higher"]: [], words["lower"]: [], "No difference seen": [], "Not measured": []}
     for policy, metrics in comparisons.items():
         if policy == baseline or metric not in metrics:
             continue
         value = metrics[metric]
-        shown = f"`{policy}`" if brief else f"`{policy}` {interval(value, DEFAULT_UNITS.get(metric, ''), change=True)}"
-        groups[words[direction(value)]].append(shown)
+        verdict = str(value.get("verdict") or "not measured")
+        shown = f"`{policy}`" if brief else f"`{policy}` {interval(value, change=True)}"
+        groups.setdefault(words.get(verdict, verdict.capitalize()), []).append(shown)
     return _sentence(groups)
 
 
@@ -131,6 +111,5 @@ def throughput_finding(throughput: Mapping[str, Mapping[str, Any]], baseline: st
         if policy == baseline or not row.get("ratio"):
             continue
         words = TOST_WORDS.get(row.get("verdict", ""), TOST_WORDS["inconclusive"]).format(baseline=baseline)
-        ratio = {"unit": "ratio", **row["ratio"]}
-        groups[words].append(f"`{policy}`" if brief else f"`{policy}` {interval(ratio)}")
+        groups[words].append(f"`{policy}`" if brief else f"`{policy}` {interval(row['ratio'])}")
     return _sentence(groups)

@@ -19,8 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 GREY = "#7a7a7a"
-BLUE = "#0072B2"
-ORANGE = "#D55E00"
+BLUE = "#1a82c4"  # Okabe-Ito's blue, lightened until it stands out from black as well as from white
 GREEN = "#009E73"
 WIDTH_IN = 7.2
 FONT_PT = 10
@@ -33,6 +32,13 @@ def _figure(height_in: float, columns: int = 1, rows: int = 1) -> tuple[Figure, 
     for axis in axes:
         _style(axis)
     return figure, axes
+
+
+def _settle(figure: Figure) -> Figure:
+    """Lay out once: the layout engine creeps with every drawing, so files would depend on what was shown before."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    return figure
 
 
 def _style(axis: Axes) -> None:
@@ -69,10 +75,10 @@ def _dots(axis: Axes, table: pd.DataFrame, scale: float = 1.0, baseline: str | N
     reach = pd.concat([known[name].astype(float) for name in ("estimate", "low", "high")]).dropna() * scale
     left, right = (float(reach.min()), float(reach.max())) if len(reach) else (0.0, 1.0)
     room = (right - left) or abs(right) or 1.0
-    axis.set_xlim(left - 0.06 * room, right + 0.3 * room)
-    for y, row in enumerate(table.itertuples()):
-        if pd.isna(row.estimate):
-            reason = row.reason if isinstance(row.reason, str) else "no estimate"
+    axis.set_xlim(left - 0.06 * room, right + 0.12 * room)
+    for y, row in enumerate(table.to_dict("records")):
+        if pd.isna(row["estimate"]):
+            reason = row["reason"] if isinstance(row["reason"], str) else "no estimate"
             axis.text(
                 0.02,
                 y,
@@ -83,13 +89,13 @@ def _dots(axis: Axes, table: pd.DataFrame, scale: float = 1.0, baseline: str | N
                 fontsize=FONT_PT - 1,
             )
             continue
-        x, colour = float(row.estimate) * scale, GREY if row.name == baseline else BLUE
-        _whisker(axis, y, x, row.low, row.high, scale, colour)
-        text = _number(x) + (f"  {row.note}" if isinstance(getattr(row, "note", None), str) else "")
+        x, colour = float(row["estimate"]) * scale, GREY if row["name"] == baseline else BLUE
+        _whisker(axis, y, x, row["low"], row["high"], scale, colour)
+        text = _number(x) + (f"  {row['note']}" if isinstance(row.get("note"), str) else "")
         axis.annotate(
             text, (x, y), xytext=(0, 6), textcoords="offset points", ha="center", color=colour, fontsize=FONT_PT - 1
         )
-        if row.name == baseline:
+        if row["name"] == baseline:
             axis.axvline(x, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
     axis.set_yticks(range(len(table)), list(table["name"]))
     axis.set_ylim(len(table) - 0.5, -0.7)
@@ -118,26 +124,42 @@ def _per_policy(policies: pd.DataFrame, metric: str, label: str, scale: float = 
     figure, (axis,) = _figure(0.9 + 0.44 * max(1, len(table)))
     _dots(axis, table, scale, baseline=table["name"].iloc[0] if len(table) else None)
     axis.set_xlabel(label)
-    return figure
+    return _settle(figure)
 
 
 def pass_rate(policies: pd.DataFrame) -> Figure:
-    """How many answers pass? Args: policies: the table `policies.csv`, baseline first."""
+    """How many answers pass?
+
+    Args:
+        policies: the table `policies.csv`, baseline first.
+    """
     return _per_policy(policies, "pass_rate", "answers that pass (% of graded answers), 95 % interval", scale=100)
 
 
 def seconds_per_correct(policies: pd.DataFrame) -> Figure:
-    """What does a correct answer cost? Args: policies: the table `policies.csv`, baseline first."""
+    """What does a correct answer cost?
+
+    Args:
+        policies: the table `policies.csv`, baseline first.
+    """
     return _per_policy(policies, "seconds_per_correct", "generation time per correct answer (s), 95 % interval")
 
 
 def tokens_per_answer(policies: pd.DataFrame) -> Figure:
-    """How long are answers? Args: policies: the table `policies.csv`, baseline first."""
+    """How long are answers?
+
+    Args:
+        policies: the table `policies.csv`, baseline first.
+    """
     return _per_policy(policies, "tokens_per_answer", "generated tokens per answer (tokens), 95 % interval")
 
 
 def tokens_per_second(throughput: pd.DataFrame) -> Figure:
-    """Does a policy generate faster or slower at forced lengths? Args: throughput: the table `throughput.csv`."""
+    """Does a policy generate faster or slower at forced lengths?
+
+    Args:
+        throughput: the table `throughput.csv`.
+    """
     ratios = throughput[throughput["rate"] == "ratio"].rename(columns={"policy": "name"})
     base = ratios.loc[ratios["verdict"] == "baseline", "name"]
     others = ratios[ratios["verdict"] != "baseline"].assign(note=lambda t: t["verdict"])
@@ -146,7 +168,7 @@ def tokens_per_second(throughput: pd.DataFrame) -> Figure:
     axis.set_xlabel(f"tokens/s relative to {name} (ratio), 95 % interval")
     if others.empty:
         _note(axis, "not measured: no timings of two policies")
-        return figure
+        return _settle(figure)
     _dots(axis, others)
     margin = float(others["margin"].iloc[0])
     low, high = 1 / (1 + margin), 1 + margin
@@ -159,7 +181,7 @@ def tokens_per_second(throughput: pd.DataFrame) -> Figure:
     axis.text(
         1, -0.8, f"equivalence margin ±{100 * margin:g} %", ha="center", va="center", color=GREEN, fontsize=FONT_PT - 1
     )
-    return figure
+    return _settle(figure)
 
 
 def training(steps: pd.DataFrame) -> Figure:
@@ -191,7 +213,7 @@ def training(steps: pd.DataFrame) -> Figure:
         axis.set_title(name, color=GREY, fontsize=FONT_PT, loc="left")
         axis.set(xlabel="optimizer step (count)", ylabel="loss (nats)")
         axis.margins(y=0.1)
-    return figure
+    return _settle(figure)
 
 
 def spread(values: Sequence[float], gap: float, low: float, high: float) -> list[float]:
@@ -218,8 +240,11 @@ def spread(values: Sequence[float], gap: float, low: float, high: float) -> list
 
 
 def tradeoff(policies: pd.DataFrame) -> Figure:
-    """Which policies give the most correctness for their time? Args: policies: the table `policies.csv`, baseline
-    first."""
+    """Which policies give the most correctness for their time?
+
+    Args:
+        policies: the table `policies.csv`, baseline first.
+    """
     rate, seconds = (_metric(policies, name).set_index("name") for name in ("pass_rate", "seconds_per_answer"))
     base = policies["arm"].iloc[0] if len(policies) else None
     both = [
@@ -229,7 +254,7 @@ def tradeoff(policies: pd.DataFrame) -> Figure:
     axis.set(xlabel="generation time per answer (s), 95 % interval", ylabel="answers that pass (%), 95 % interval")
     if not both:
         _note(axis, "not measured: no policy with both answers and verdicts")
-        return figure
+        return _settle(figure)
     x = [float(seconds.loc[name, "estimate"]) for name in both]
     y = [100 * float(rate.loc[name, "estimate"]) for name in both]
     for name, across, up in zip(both, x, y, strict=True):
@@ -273,7 +298,7 @@ def tradeoff(policies: pd.DataFrame) -> Figure:
         color=GREEN,
         fontsize=FONT_PT - 1,
     )
-    return figure
+    return _settle(figure)
 
 
 def all_figures(tables: dict[str, pd.DataFrame]) -> dict[str, Figure]:

@@ -1,5 +1,4 @@
-"""The analysis room: pure functions from the stages' rows to estimates, each with its interval, its unit and a word for
-it.
+"""The analysis room: pure functions from the stages' rows to estimates, each with interval, unit and a word for it.
 
 The words ("higher", "lower", "no difference seen", "equivalent") are computed from the intervals, never written by
 hand, so that text and numbers cannot part. What could not be measured is named together with the command that makes it;

@@ -1,5 +1,4 @@
-"""Estimates with intervals, the words they allow, and a few closed formulas (pass@k, Wilson, smallest difference that
-can be seen)."""
+"""Estimates with intervals, the words they allow, and closed formulas (pass@k, Wilson, smallest detectable effect)."""
 
 from __future__ import annotations
 
@@ -11,6 +10,7 @@ import numpy as np
 LEVEL = 0.95
 NO_DIFFERENCE = "no difference seen"
 NOT_MEASURED = "not measured"
+ROUNDING = 1e-9  # limits this close to no change differ from it by rounding only
 
 
 class Estimate(NamedTuple):
@@ -50,9 +50,9 @@ def verdict(estimate: Estimate, neutral: float) -> str:
     """
     if estimate.estimate is None or (estimate.low is None and estimate.high is None):
         return NOT_MEASURED
-    if estimate.low is not None and estimate.low > neutral:
+    if estimate.low is not None and estimate.low > neutral + ROUNDING:
         return "higher"
-    if estimate.high is not None and estimate.high < neutral:
+    if estimate.high is not None and estimate.high < neutral - ROUNDING:
         return "lower"
     return NO_DIFFERENCE
 
@@ -92,7 +92,7 @@ def wilson(passed: int, n: int, level: float = LEVEL) -> tuple[float, float]:
     if n < 1:
         raise ValueError(f"n: got {n}; accepts at least 1 trial")
     low, high = proportion_confint(passed, n, alpha=1 - level, method="wilson")
-    return max(0.0, float(low)), min(1.0, float(high))
+    return (float(low) if passed else 0.0), (float(high) if passed < n else 1.0)
 
 
 def minimum_detectable_effect(

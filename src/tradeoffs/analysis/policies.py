@@ -18,6 +18,7 @@ from tradeoffs.analysis.estimates import NO_DIFFERENCE, Estimate, minimum_detect
 from tradeoffs.analysis.resampling import Quantity, Resampling, estimate, sign_flip_p
 
 ALPHA = 0.05
+FEWEST = 6  # families that must differ, all in one direction, before the sign-flip test can say so: 2 / 2^6 < 0.05
 PASS_AT = (2, 5, 10, 20, 50, 100)
 
 
@@ -193,11 +194,10 @@ def _paired(
 ) -> dict[str, Any]:
     """Add what only the paired pass rates have.
 
-    `discordance`: mean squared difference of a problem's two pass rates (the share of problems that differ, with one
-        answer each);
-    `design_effect`: variance of the mean difference by families over the variance by problems; `detectable`: the
-        smallest true difference
-    seen with 80 % power; `p`: sign-flip test by families. A difference is called one only if interval and test agree.
+    `discordance`: mean squared difference of a problem's two pass rates (with one answer each: the share of problems
+    that differ); `design_effect`: variance of the mean difference by families over the variance by problems;
+    `detectable`: the smallest true difference seen with 80 % power, and never less than the test needs to see;
+    `p`: sign-flip test by families. A difference is called one only if interval and test agree.
     """
     rates = [part[part["graded"] == 1].groupby(["family", "problem_id"])["passed"].mean() for part in (own, other)]
     difference = (rates[0] - rates[1]).rename("d").reset_index()
@@ -211,21 +211,17 @@ def _paired(
     )
     sums = resampling.sums(difference.assign(one=1), ["d", "one"])
     spread = float(np.nanvar((sums["d"] / sums["one"]).draws))
-    effect = spread / (d.var() / n) if d.var() > 0 else 1.0
-    extra = {"p": p, "n": n, "discordance": discordance, "design_effect": effect}
+    effect = spread / (d.var() / n) if d.var() > 0 and math.isfinite(spread) else 1.0
+    bound = wilson(0, n)[1]
+    # With no discordant problem seen their share is bounded, not zero.
+    detectable = max(minimum_detectable_effect(discordance or bound, n, effect), min(1.0, FEWEST / n))
+    extra = {"p": p, "n": n, "discordance": discordance, "design_effect": effect, "detectable": detectable}
     if discordance == 0:
-        # No problem tells the policies apart; the share that could is bounded, not zero.
-        bound = wilson(0, n)[1]
-        value = value | {
-            "low": -bound,
-            "high": bound,
-            "verdict": NO_DIFFERENCE,
-            "reason": "no problem differs, so a bound from n",
-        }
-        return value | extra | {"detectable": minimum_detectable_effect(bound, n, effect)}
+        value = value | {"low": -bound, "high": bound, "verdict": NO_DIFFERENCE}
+        return value | extra | {"reason": "no problem differs, so a bound from their number"}
     if value["verdict"] in ("higher", "lower") and p >= ALPHA:
         value = value | {"verdict": NO_DIFFERENCE, "reason": f"too few problems differ (sign-flip test, p = {p:.2g})"}
-    return value | extra | {"detectable": minimum_detectable_effect(discordance, n, effect)}
+    return value | extra
 
 
 def decompose(rows: pd.DataFrame, base: pd.DataFrame, resampling: Resampling) -> dict[str, dict[str, Any]]:
@@ -237,8 +233,8 @@ def decompose(rows: pd.DataFrame, base: pd.DataFrame, resampling: Resampling) ->
 
     Returns:
         Ratios to the baseline as dictionaries: `attempts` (answers per correct one), `length` (tokens an answer),
-            `padding` (decoded
-        slots a token), `seconds a slot` (what is left: hardware, prompt processing, harness) and `total`.
+        `padding` (decoded slots a token), `seconds a slot` (what is left: hardware, prompt processing, harness) and
+        `total`.
     """
     own, other = _common(rows, base)
     ours, theirs = resampling.sums(own, SUMMED), resampling.sums(other, SUMMED)

@@ -113,15 +113,13 @@ def _join(arms: Mapping[str, pd.DataFrame], problems: str, order: Sequence[str])
 
 
 def _uneven(arms: Mapping[str, pd.DataFrame], order: Sequence[str], missing: list[Gap]) -> None:
-    base = arms.get(order[0])
+    if order[0] not in arms:
+        return
+    asked = set(arms[order[0]]["problem_id"])
     for arm, table in arms.items():
-        left = 0 if base is None else len(set(base["problem_id"]) - set(table["problem_id"]))
+        left = len(asked - set(table["problem_id"]))
         if left:
-            missing.append(
-                Gap(
-                    f"answers of {arm} to {left} of the {base['problem_id'].nunique()} problems that {order[0]} answered"
-                )
-            )
+            missing.append(Gap(f"answers of {arm} to {left} of the {len(asked)} problems that {order[0]} answered"))
 
 
 def _unlike(records: Mapping[str, Record]) -> list[str]:

@@ -50,8 +50,7 @@ def block_rates(timings: pd.DataFrame) -> pd.DataFrame:
 
 
 def usable_blocks(rates: pd.DataFrame, policies: list[str]) -> list[int]:
-    """Name the blocks in which no policy was flagged and none is missing: a block counts for all policies or for
-    none."""
+    """Name the blocks in which no policy was flagged or is missing: a block counts for all policies or for none."""
     flagged = rates["flagged"].unstack("policy")
     flagged = flagged.reindex(columns=policies)
     # A policy that the block lacks shows up as a missing value here.

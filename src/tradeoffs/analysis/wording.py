@@ -26,32 +26,41 @@ COLUMNS = {
 }
 
 
-def digits(value: float | None, scale: float = 1.0, sign: bool = False) -> str:
+def digits(value: float | None, scale: float = 1.0) -> str:
     """Write a number with three significant digits, without an exponent; an en dash where there is none."""
     if value is None:
         return "–"
     value *= scale
-    plus = "+" if sign else ""
-    if value == 0:
-        return "0"
-    return f"{value:{plus},.0f}" if abs(value) >= 100 else f"{value:{plus}.3g}"
+    if value == 0 or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:#.3g}".rstrip(".") if abs(value) >= 1e-3 else f"{value:.6f}"
 
 
-def span(low: float | None, high: float | None, scale: float = 1.0, sign: bool = False) -> str:
+def span(low: float | None, high: float | None, write: Callable[[float], str]) -> str:
     """Write an interval; a missing limit reads as unbounded."""
     if low is None and high is None:
         return "no interval"
-    below = "no lower limit" if low is None else digits(low, scale, sign)
-    above = "no upper limit" if high is None else digits(high, scale, sign)
+    below = "no lower limit" if low is None else write(low)
+    above = "no upper limit" if high is None else write(high)
     return f"{below} to {above}"
 
 
 def _share(value: Mapping[str, Any]) -> str:
-    return f"{digits(value['estimate'], 100, True)} points [{span(value['low'], value['high'], 100, True)}]"
+    def write(share: float) -> str:
+        return f"{100 * share:+.1f}"
+
+    if value["estimate"] is None:
+        return "no estimate"
+    return f"{write(value['estimate'])} points [{span(value['low'], value['high'], write)}]"
 
 
 def _ratio(value: Mapping[str, Any]) -> str:
-    return f"×{digits(value['estimate'])} [{span(value['low'], value['high'])}]"
+    def write(ratio: float) -> str:
+        return f"{ratio:.3f}" if ratio < 10 else digits(ratio)
+
+    if value["estimate"] is None:
+        return "no estimate"
+    return f"×{write(value['estimate'])} [{span(value['low'], value['high'], write)}]"
 
 
 def group(items: Mapping[str, tuple[str, str]], order: Sequence[str], bare: Sequence[str] = ()) -> str:
@@ -97,11 +106,12 @@ def _efficiency(summary: Mapping[str, Any]) -> str:
     found, setting, base = summary["throughput"], summary["throughput_setting"], summary["baseline"]
     others = {name: (row["verdict"], _ratio(row["ratio"])) for name, row in found.items() if name != base}
     if base not in found or not others:
-        return f"Tokens per second at forced lengths were not compared: there are no timings of {base} and another policy ({REMEDY})."
+        return f"Tokens per second were not compared: there are no timings of {base} and another policy ({REMEDY})."
     words = {name: (THROUGHPUT_WORDS[word], numbers) for name, (word, numbers) in others.items()}
     return (
-        f"At forced lengths ({setting['prompt_tokens']} prompt and {setting['new_tokens']} new tokens a row, {setting['batch_size']} rows, "
-        f"{setting['blocks']} blocks), tokens per second relative to {base}, equivalence margin ±{digits(setting['margin'], 100)} %: "
+        f"At forced lengths ({setting['prompt_tokens']} prompt and {setting['new_tokens']} new tokens a row, "
+        f"{setting['batch_size']} rows, {setting['blocks']} blocks), tokens per second relative to {base}, "
+        f"equivalence margin ±{100 * setting['margin']:g} %: "
         f"{group(words, list(THROUGHPUT_WORDS.values()))}."
     )
 
@@ -113,36 +123,38 @@ def _base(summary: Mapping[str, Any], metric: str) -> Any:
 def _answers(summary: Mapping[str, Any]) -> str:
     base, comparisons = summary["baseline"], summary["comparisons"]
     if not comparisons:
-        return f"Tokens and seconds per answer were not compared: there are no answers of {base} and another policy ({REMEDY})."
+        return f"Costs per answer were not compared: there are no answers of {base} and another policy ({REMEDY})."
     return (
-        f"Left to stop by itself, {base} spends {digits(_base(summary, 'tokens_per_answer'))} tokens and "
-        f"{digits(_base(summary, 'seconds_per_answer'))} s an answer; relative to it, tokens per answer are "
-        f"{_compared(comparisons, 'tokens_per_answer', _ratio)}; seconds per answer are "
+        f"Left to stop by itself, {base} needs {digits(_base(summary, 'tokens_per_answer'))} tokens and "
+        f"{digits(_base(summary, 'seconds_per_answer'))} s an answer; relative to it, tokens per answer: "
+        f"{_compared(comparisons, 'tokens_per_answer', _ratio)}. Seconds per answer: "
         f"{_compared(comparisons, 'seconds_per_answer', _ratio)}."
     )
+
+
+def _missed(comparisons: Mapping[str, Any]) -> str:
+    """Say how large a difference could have gone unseen where none was seen."""
+    rates = [found["pass_rate"] for found in comparisons.values()]
+    limits = [100 * rate["detectable"] for rate in rates if rate["verdict"] == NO_DIFFERENCE and "detectable" in rate]
+    if not limits:
+        return ""
+    ends = list(dict.fromkeys(f"{limit:.1f}" for limit in (min(limits), max(limits))))
+    return f" (there, true differences below about {' to '.join(ends)} points would usually be missed)"
 
 
 def _correctness(summary: Mapping[str, Any]) -> str:
     base, comparisons = summary["baseline"], summary["comparisons"]
     if not comparisons or _base(summary, "pass_rate") is None:
         return f"Pass rates were not compared: there are no verdicts of {base} and another policy ({REMEDY})."
-    detectable = [
-        found["pass_rate"]["detectable"] for found in comparisons.values() if "detectable" in found["pass_rate"]
-    ]
-    # The least sensitive comparison speaks for all.
-    limit = (
-        f" (true differences below about {digits(max(detectable), 100)} points would usually be missed)"
-        if detectable
-        else ""
-    )
     spent = _base(summary, "seconds_per_correct")
     cost = "no answer of it passed, so its seconds per correct answer are unbounded"
     if spent is not None:
         cost = f"{digits(spent)} s per correct answer"
     return (
-        f"{base} passes {digits(_base(summary, 'pass_rate'), 100)} % of {digits(_base(summary, 'graded'))} graded answers ({cost}); "
-        f"relative to it, the pass rate is {_compared(comparisons, 'pass_rate', _share)}{limit}; "
-        f"seconds per correct answer are {_compared(comparisons, 'seconds_per_correct', _ratio)}."
+        f"{base} passes {digits(_base(summary, 'pass_rate'), 100)} % of {_base(summary, 'graded'):,.0f} "
+        f"graded answers ({cost}); "
+        f"relative to it, the pass rate: {_compared(comparisons, 'pass_rate', _share)}{_missed(comparisons)}. "
+        f"Seconds per correct answer: {_compared(comparisons, 'seconds_per_correct', _ratio)}."
     )
 
 
@@ -167,7 +179,7 @@ def headline_table(record: Record) -> str:
             values += (digits(found["estimate"], scale) + mark).rjust(19)
             limits = f"{digits(found['low'], scale)} to {digits(found['high'], scale)}  "
             spans += (limits if found["estimate"] is not None else "").rjust(19)
-        lines += [values.rstrip(), spans.rstrip()]
+        lines += [line.rstrip() for line in (values, spans) if line.strip()]
     note = f"Lower lines: 95 % intervals. ↑ ↓: higher or lower than {base}, interval clear of no change."
     sentences = [textwrap.fill(text, WIDTH) for text in [note, *summary["headline"].values()]]
     gaps = [f"missing: {gap['what']}; to make it: {gap['command']}" for gap in summary["missing"]]

@@ -93,10 +93,10 @@ class Server:
         poll.register(fd, select.POLLIN)
         while len(data) < size:
             if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-                raise ServerDied
+                raise ServerDied(f"no answer after {GRACE_SECONDS:g} s of grace")
             part = os.read(fd, size - len(data))
             if not part:
-                raise ServerDied
+                raise ServerDied("it ended without a message")
             data += part
         return data
 
@@ -108,7 +108,9 @@ class Server:
             size = struct.unpack(">I", self._read(4, deadline))[0]
             answer: dict[str, Any] = worker.parse_message(self._read(size, deadline))
         except (OSError, ValueError) as error:  # closed meanwhile, by the server's end or by an interrupt
-            raise ServerDied from error
+            raise ServerDied("it ended without a message") from error
+        if "gave_up" in answer:
+            raise ServerDied(answer["gave_up"])
         return answer
 
     def run(self, program: str, time_limit: float) -> dict[str, Any]:
@@ -250,7 +252,7 @@ class Grader:
                 self._busy.add(server)
                 return server
         server.close()
-        raise ServerDied
+        raise ServerDied("the grader was closed")
 
     def _release(self, server: Server, works: bool = True) -> None:
         with self._lock:
@@ -356,13 +358,14 @@ class Grader:
                 if plan.stopped:
                     return
                 program = build_program(jobs[index].problem, jobs[index].code)
-                result = {"status": "crashed", "detail": "the server that ran it ended, twice", "seconds": 0.0}
+                result: dict[str, Any] = {}
                 for _ in range(2):
                     server = server or self._acquire(batch.imports)
                     try:
                         result = server.run(program, self.time_limit)
                         break
-                    except ServerDied:
+                    except ServerDied as died:
+                        result = {"status": "crashed", "detail": f"the server that ran it ended, twice: {died}", "seconds": 0.0}
                         self._release(server, works=False)
                         server = None
                         if plan.stopped:

@@ -373,6 +373,11 @@ def main() -> None:
             write_message(writer, server.run(read_message(reader)))
     except (EOFError, BrokenPipeError):
         os._exit(0)
+    except BaseException as error:
+        # Another server takes over; why this one gave up is worth knowing.
+        with contextlib.suppress(OSError):
+            write_message(writer, {"gave_up": f"{type(error).__name__}: {error}"})
+        os._exit(1)
 
 
 if __name__ == "__main__":

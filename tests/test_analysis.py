@@ -1,0 +1,591 @@
+"""The analysis against numbers worked out by hand, and its words against the data they stand for."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tradeoffs.analysis import (
+    Estimate,
+    Resampling,
+    compare,
+    compare_throughput,
+    decompose,
+    headline_table,
+    minimum_detectable_effect,
+    pass_at_k,
+    policy_metrics,
+    run,
+    verdict,
+    wilson,
+)
+from tradeoffs.analysis.policies import front_shares, group_table
+from tradeoffs.analysis.resampling import Quantity, estimate, interval, sign_flip_p
+from tradeoffs.analysis.stage import COMPARED, ESTIMATES, VERDICTS
+from tradeoffs.analysis.wording import digits, span
+from tradeoffs.parameters import AnalyseParameters
+from tradeoffs.records import Answer, Record, Timing, TrainingStep, append_jsonl, provenance, read_record, write_record
+from tradeoffs.records import Verdict as VerdictRow
+from tradeoffs.tasks.problems import load_problems
+
+NO_MACHINE = provenance()
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+def answers(passed: list[int], tokens: int = 10, seconds: float = 1.0, **changes: Any) -> pd.DataFrame:
+    """One answer a problem, one problem a family."""
+    n = len(passed)
+    rows = {
+        "problem_id": range(n),
+        "sample": 0,
+        "family": [f"f{i:03d}" for i in range(n)],
+        "tokens": tokens,
+        "slots": 2 * tokens,
+        "seconds": seconds,
+        "prompt_tokens": 50,
+        "finish": "stop",
+        "status": ["passed" if p else "failed" for p in passed],
+    }
+    return pd.DataFrame(rows | changes)
+
+
+def resampling(*tables: pd.DataFrame, draws: int = 1000, seed: int = 0) -> Resampling:
+    return Resampling.draw(pd.concat(tables)["family"], draws, rng(seed))
+
+
+# Formulas
+
+
+@pytest.mark.parametrize(("n", "c"), [(1, 0), (1, 1), (5, 0), (5, 2), (6, 5), (6, 6)])
+def test_pass_at_k_equals_the_share_of_all_choices_that_hold_a_passing_answer(n: int, c: int) -> None:
+    for k in range(1, n + 1):
+        choices = list(itertools.combinations([i < c for i in range(n)], k))
+        assert pass_at_k(n, c, k) == pytest.approx(sum(map(any, choices)) / len(choices))
+
+
+def test_pass_at_k_refuses_more_answers_than_there_are() -> None:
+    with pytest.raises(ValueError, match="k: got 3 with n = 2"):
+        pass_at_k(2, 1, 3)
+    with pytest.raises(ValueError, match="c: got 3 passed of n = 2"):
+        pass_at_k(2, 3, 1)
+
+
+def test_wilson_interval_of_a_textbook_case() -> None:
+    # 10 of 20, z = 1.96: centre (.5 + z^2/40) / (1 + z^2/20) = .5, half width .2007.
+    low, high = wilson(10, 20)
+    assert [low, high] == pytest.approx([0.2993, 0.7007], abs=1e-4)
+    assert wilson(0, 20)[0] == 0
+    assert 0.1 < wilson(0, 20)[1] < 0.2
+
+
+def test_detectable_effects_match_the_published_table() -> None:
+    assert minimum_detectable_effect(0.10, 1000) == pytest.approx(0.028, abs=5e-4)
+    assert minimum_detectable_effect(0.20, 1000, 1.6) == pytest.approx(0.050, abs=5e-4)
+
+
+# Resampling
+
+
+def test_bootstrap_of_two_families_has_the_distribution_one_can_count() -> None:
+    # Families with 0 of 1 and 1 of 3 passed: (2, 0) gives 0, (1, 1) gives 1/4, (0, 2) gives 1/3,
+    # with chances 1/4, 1/2, 1/4.
+    rows = pd.DataFrame({"family": ["a", "b"], "passed": [0, 1], "n": [1, 3]})
+    sums = Resampling.draw(rows["family"], 20_000, rng()).sums(rows, ["passed", "n"])
+    rate = sums["passed"] / sums["n"]
+    assert rate.point == 0.25
+    for value, chance in ((0.0, 0.25), (0.25, 0.5), (1 / 3, 0.25)):
+        assert np.isclose(rate.draws, value).mean() == pytest.approx(chance, abs=0.02)
+
+
+def test_bootstrap_interval_of_a_mean_is_close_to_the_normal_one() -> None:
+    values = rng(3).normal(5, 2, size=200)
+    rows = pd.DataFrame({"family": [f"{i:03d}" for i in range(200)], "x": values, "n": 1})
+    sums = Resampling.draw(rows["family"], 4000, rng(1)).sums(rows, ["x", "n"])
+    low, high = interval((sums["x"] / sums["n"]).draws)
+    error = values.std() / math.sqrt(200)
+    assert low == pytest.approx(values.mean() - 1.96 * error, abs=0.1 * error + 0.03)
+    assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.1 * error + 0.03)
+
+
+def test_variants_of_one_origin_widen_the_interval() -> None:
+    alone = answers([1, 0] * 20)
+    clustered = alone.assign(family=[f"g{i // 10}{i % 2}" for i in range(40)])
+    widths = []
+    for rows in (alone, clustered):
+        found = policy_metrics(rows, resampling(rows))["pass_rate"]
+        widths.append(found["high"] - found["low"])
+    assert widths[1] > 1.5 * widths[0]
+
+
+def test_the_generator_decides_the_draws() -> None:
+    rows = answers([1, 0, 1, 0, 1])
+    assert (resampling(rows, seed=1).weights == resampling(rows, seed=1).weights).all()
+    assert (resampling(rows, seed=1).weights != resampling(rows, seed=2).weights).any()
+    assert (resampling(rows).weights.sum(axis=1) == 5).all()
+
+
+def test_no_family_is_an_error_that_says_what_to_do() -> None:
+    with pytest.raises(ValueError, match="at least one family"):
+        Resampling.draw([], 10, rng())
+
+
+def test_an_undefined_draw_takes_the_limit_away_instead_of_narrowing_the_interval() -> None:
+    draws = np.concatenate([np.full(90, 2.0), np.full(10, np.nan)])
+    assert interval(draws) == (None, None)
+    found = estimate(Quantity(2.0, draws), "s", families=9)
+    assert found.estimate == 2.0 and found.reason is not None and "no limit" in found.reason
+    assert interval(np.concatenate([np.full(90, 2.0), np.full(10, np.inf)])) == (2.0, None)
+
+
+def test_one_family_gives_no_interval() -> None:
+    rows = answers([1])
+    found = policy_metrics(rows, resampling(rows))["tokens_per_answer"]
+    assert (found["estimate"], found["low"], found["high"]) == (10, None, None)
+    assert "fewer than two families" in found["reason"]
+
+
+def test_sign_flip_test_counts_the_flips() -> None:
+    # Four families all up by one: 2 of 16 flips are as extreme.
+    assert sign_flip_p(np.array([1.0, 1, 1, 1, 0, 0]), 40_000, rng()) == pytest.approx(0.125, abs=0.01)
+    assert sign_flip_p(np.zeros(5), 100, rng()) == 1
+
+
+# Metrics and comparisons
+
+
+def test_metrics_are_sums_over_sums_and_leave_unavailable_answers_out_of_the_pass_rate() -> None:
+    rows = answers([1, 0, 0, 0]).assign(
+        tokens=[10, 20, 30, 40],
+        slots=[40, 40, 40, 40],
+        seconds=[1.0, 2.0, 3.0, 4.0],
+        finish=["stop", "stop", "stop", "length"],
+        status=["passed", "failed", "timed_out", "unavailable"],
+    )
+    found = policy_metrics(rows, resampling(rows))
+    expected = {
+        "pass_rate": 1 / 3,
+        "tokens_per_answer": 25,
+        "seconds_per_answer": 2.5,
+        "tokens_per_s": 10,
+        "seconds_per_correct": 6,
+        "cap_share": 0.25,
+        "utilisation": 100 / 160,
+        "prompt_tokens": 50,
+        "answers": 4,
+        "graded": 3,
+        "passed": 1,
+        "unavailable": 1,
+    }
+    assert {name: found[name]["estimate"] for name in expected} == pytest.approx(expected)
+    assert found["pass_rate"]["wilson_low"] == pytest.approx(wilson(1, 3)[0])
+    # A third of the families passing leaves many draws without any pass.
+    assert found["seconds_per_correct"]["high"] is None
+
+
+def test_where_nothing_passed_the_cost_of_a_correct_answer_is_null_with_a_reason() -> None:
+    rows = answers([0] * 30)
+    found = policy_metrics(rows, resampling(rows))
+    assert found["seconds_per_correct"]["estimate"] is None
+    assert found["seconds_per_correct"]["reason"] == "no answer passed"
+    assert found["pass_rate"]["low"] == 0 and found["pass_rate"]["high"] == pytest.approx(wilson(0, 30)[1])
+
+
+def test_answers_without_verdicts_still_have_costs() -> None:
+    rows = answers([0, 0, 0]).assign(status=None)
+    found = policy_metrics(rows, resampling(rows))
+    assert found["tokens_per_answer"]["estimate"] == 10
+    assert found["pass_rate"]["estimate"] is None and found["pass_rate"]["reason"] == "no answer was graded"
+
+
+def test_several_answers_a_problem_give_pass_at_k() -> None:
+    rows = pd.concat([answers([1, 0, 0]).assign(sample=0), answers([0, 1, 0]).assign(sample=1)])
+    found = policy_metrics(rows, resampling(rows))
+    assert found["pass_rate"]["estimate"] == pytest.approx(2 / 6)
+    assert found["pass_at_2"]["estimate"] == pytest.approx(2 / 3)
+    assert "pass_at_5" not in found
+
+
+def test_identical_arms_differ_in_nothing() -> None:
+    rows = answers([1, 0, 0, 1, 0] * 6)
+    for name, found in compare(rows, rows.copy(), resampling(rows), rng()).items():
+        assert found["verdict"] == "no difference seen", name
+    found = compare(rows, rows.copy(), resampling(rows), rng())["pass_rate"]
+    # No discordant problem bounds the difference; it does not prove it to be nothing.
+    assert found["low"] < 0 < found["high"] and found["detectable"] >= 6 / 30
+
+
+def test_paired_comparison_by_hand() -> None:
+    base = answers([0] * 30 + [1] * 10)
+    rows = answers([1] * 20 + [0] * 10 + [1] * 10, tokens=5, seconds=0.25)
+    found = compare(rows, base, resampling(base), rng())
+    assert found["pass_rate"]["estimate"] == pytest.approx(0.5)
+    assert found["pass_rate"]["discordance"] == pytest.approx(0.5)
+    assert found["pass_rate"]["verdict"] == "higher" and found["pass_rate"]["p"] < 0.01
+    assert found["pass_rate"]["detectable"] == pytest.approx(
+        minimum_detectable_effect(0.5, 40, found["pass_rate"]["design_effect"])
+    )
+    assert found["pass_rate"]["design_effect"] == pytest.approx(1, abs=0.15)
+    expected = {
+        "tokens_per_answer": 0.5,
+        "seconds_per_answer": 0.25,
+        "tokens_per_s": 2.0,
+        "seconds_per_correct": 1 / 12,
+    }
+    for name, ratio in expected.items():
+        assert found[name]["estimate"] == pytest.approx(ratio), name
+        assert found[name]["unit"] == "ratio"
+    assert [found[name]["verdict"] for name in expected] == ["lower", "lower", "higher", "lower"]
+
+
+def test_a_handful_of_new_passes_is_no_increase() -> None:
+    base, rows = answers([0] * 60), answers([1] * 5 + [0] * 55)
+    found = compare(rows, base, resampling(base, draws=4000), rng())["pass_rate"]
+    # The percentile interval excludes zero, but 2 of 32 sign flips are as extreme.
+    assert found["low"] > 0 and found["p"] > 0.05
+    assert found["verdict"] == "no difference seen" and "too few" in found["reason"]
+
+
+def test_comparisons_use_common_problems_only() -> None:
+    base = answers([1, 0, 1, 0], tokens=10)
+    rows = answers([1, 0, 1, 0], tokens=10).iloc[:2]
+    base.loc[2:, "tokens"] = 1000
+    found = compare(rows, base, resampling(base), rng())
+    assert found["tokens_per_answer"]["estimate"] == 1
+    assert found["pass_rate"]["n"] == 2
+
+
+def test_against_a_baseline_without_a_pass_no_gain_is_claimed_for_its_cost() -> None:
+    base, rows = answers([0] * 20), answers([1] * 10 + [0] * 10)
+    found = compare(rows, base, resampling(base), rng())
+    assert found["seconds_per_correct"]["verdict"] == "not measured"
+    assert found["seconds_per_correct"]["reason"] == "no answer passed in the baseline"
+    found = compare(base, rows, resampling(base), rng())
+    assert found["seconds_per_correct"]["reason"] == "no answer passed"
+
+
+def test_factors_multiply_to_the_ratio_of_seconds_per_correct_answer() -> None:
+    base = answers([1, 0, 1, 0, 1] * 8, tokens=40, seconds=2.0)
+    rows = answers([1, 1, 1, 0, 1] * 8, tokens=30, seconds=1.2)
+    found = {name: part["estimate"] for name, part in decompose(rows, base, resampling(base)).items()}
+    assert found["total"] == pytest.approx(math.prod(value for name, value in found.items() if name != "total"))
+    assert found["attempts"] == pytest.approx(24 / 32) and found["length"] == pytest.approx(0.75)
+
+
+def test_a_dominated_policy_is_on_the_front_in_no_draw() -> None:
+    good, bad = answers([1] * 10), answers([0] * 10, seconds=3.0)
+    shares = front_shares({"bad": bad, "good": good, "copy": good}, resampling(good))
+    assert shares == {"bad": 0, "good": 1, "copy": 1}
+
+
+def test_groups_keep_order_and_counts() -> None:
+    rows = answers([1, 0, 0, 0]).assign(
+        arm=pd.Categorical(["x"] * 4, ["x", "y"]), library=pd.Series(["A", "A", "B", None], dtype=object)
+    )
+    table = group_table(rows, "library", resampling(rows))
+    assert table[["library", "answers", "passed"]].to_numpy().tolist() == [["A", 2, 1], ["B", 1, 0]]
+
+
+# Words
+
+
+@pytest.mark.parametrize(
+    ("value", "neutral", "word"),
+    [
+        (Estimate(1.2, 1.01, 1.5, "ratio"), 1, "higher"),
+        (Estimate(1.2, 1.0, 1.5, "ratio"), 1, "no difference seen"),
+        (Estimate(1.2, 0.9, 1.5, "ratio"), 1, "no difference seen"),
+        (Estimate(1.0, 1 + 1e-15, 1 + 2e-15, "ratio"), 1, "no difference seen"),
+        (Estimate(0.8, 0.5, 0.99, "ratio"), 1, "lower"),
+        (Estimate(1.2, 1.1, None, "ratio"), 1, "higher"),
+        (Estimate(1.2, 0.9, None, "ratio"), 1, "no difference seen"),
+        (Estimate(0.5, None, None, "share"), 0, "not measured"),
+        (Estimate(None, None, None, "share"), 0, "not measured"),
+    ],
+)
+def test_an_interval_that_covers_no_change_is_never_a_change(value: Estimate, neutral: float, word: str) -> None:
+    assert verdict(value, neutral) == word
+
+
+# Throughput
+
+
+def timings(ratios: dict[str, list[float]], flagged: tuple[str, int] | None = None) -> pd.DataFrame:
+    """Policies with given speeds a block; block b itself runs at a speed of its own."""
+    rows = []
+    for policy, speeds in ratios.items():
+        for block, speed in enumerate(speeds):
+            mood = 1 + 0.3 * block
+            rows.append(
+                Timing(
+                    policy=policy,
+                    block=block,
+                    position=0,
+                    batch_size=8,
+                    prompt_tokens=100,
+                    new_tokens=21,
+                    prefill_s=0.5 * mood / speed,
+                    decode_s=1.5 * mood / speed,
+                    load_1min=0.0,
+                    foreign_cpu=0.0,
+                    flagged=(policy, block) == flagged,
+                ).model_dump()
+            )
+    return pd.DataFrame(rows)
+
+
+EVEN = [1.0, 1.001, 0.999, 1.0, 1.001, 0.999]
+
+
+@pytest.mark.parametrize(
+    ("speeds", "word"),
+    [
+        ([1.001, 1.0, 1.0, 0.999, 1.0, 1.0], "equivalent"),
+        ([1.10, 1.11, 1.09, 1.10, 1.11, 1.09], "different"),
+        ([1.010, 1.011, 1.009, 1.010, 1.011, 1.009], "both"),
+        ([0.8, 1.2, 0.9, 1.1, 1.3, 0.8], "inconclusive"),
+    ],
+)
+def test_throughput_verdicts(speeds: list[float], word: str) -> None:
+    found = compare_throughput(timings({"base": EVEN, "x": speeds}), ["base", "x"], "base", 0.02)
+    assert found["x"]["verdict"] == word
+    assert found["base"]["verdict"] == "baseline"
+
+
+def test_throughput_ratio_is_the_geometric_mean_of_block_ratios() -> None:
+    found = compare_throughput(timings({"base": [1.0, 1.0], "x": [2.0, 0.5]}), ["base", "x"], "base", 0.02)["x"]
+    assert found["ratio"]["estimate"] == pytest.approx(1)
+    # t(.975, 1 degree) = 12.706; the logs are +-ln 2, standard error ln 2.
+    assert found["ratio"]["high"] == pytest.approx(math.exp(12.7062 * math.log(2)), rel=1e-3)
+    base = compare_throughput(timings({"base": [1.0]}), ["base"], "base", 0.02)["base"]
+    rates = {name: base[name]["estimate"] for name in ("tokens_per_s", "decode_tokens_per_s", "prefill_tokens_per_s")}
+    assert rates == pytest.approx(
+        {"tokens_per_s": 84, "decode_tokens_per_s": 8 * 20 / 1.5, "prefill_tokens_per_s": 1600}
+    )
+
+
+def test_a_flagged_block_is_left_out_for_all_policies() -> None:
+    table = timings({"base": EVEN, "x": EVEN, "y": EVEN}, flagged=("x", 2))
+    found = compare_throughput(table, ["base", "x", "y"], "base", 0.02)
+    assert {row["blocks"] for row in found.values()} == {5}
+
+
+def test_a_block_that_lacks_a_policy_is_left_out_for_all() -> None:
+    table = timings({"base": EVEN, "x": EVEN[:4]})
+    assert compare_throughput(table, ["base", "x"], "base", 0.02)["x"]["blocks"] == 4
+
+
+def test_fewer_than_two_blocks_give_no_interval() -> None:
+    one = compare_throughput(timings({"base": [1.0], "x": [1.5]}), ["base", "x"], "base", 0.02)["x"]
+    assert one["ratio"]["estimate"] == pytest.approx(1.5) and one["ratio"]["low"] is None
+    assert (one["tost_p"], one["verdict"]) == (None, "inconclusive")
+    none = compare_throughput(timings({"base": [1.0], "x": [1.5]}, flagged=("x", 0)), ["base", "x"], "base", 0.02)["x"]
+    assert none["ratio"]["estimate"] is None and none["ratio"]["reason"] == "no usable block"
+
+
+def test_policies_that_agree_exactly_are_equivalent() -> None:
+    found = compare_throughput(timings({"base": [1.0, 1.0], "x": [1.0, 1.0]}), ["base", "x"], "base", 0.02)["x"]
+    assert found["verdict"] == "equivalent"
+
+
+# The stage
+
+
+def put(folder: Path, stage: str, rows: list[Any], name: str, parameters: dict[str, Any]) -> None:
+    append_jsonl(folder / name, rows)
+    write_record(folder, Record(stage=stage, parameters=parameters, counts={}, provenance=NO_MACHINE))  # type: ignore[arg-type]
+
+
+def put_arm(runs: Path, arm: str, passing: int, tokens: int, seconds: float, ids: list[int] | None = None) -> None:
+    ids = [p["metadata"]["problem_id"] for p in load_problems("bundled")] if ids is None else ids
+    made = [
+        Answer(
+            problem_id=i,
+            prompt_tokens=80,
+            tokens=tokens + i % 5,
+            slots=tokens + 10,
+            finish="stop",
+            seconds=seconds,
+            batch=0,
+            batch_seconds=seconds,
+            batch_size=1,
+            raw="x",
+            code="x",
+        )
+        for i in ids
+    ]
+    status = ["passed" if i < passing else "failed" for i in range(len(ids))]
+    judged = [VerdictRow(problem_id=i, status=s) for i, s in zip(ids, status, strict=True)]  # type: ignore[arg-type]
+    adapter = "" if arm == "base" else f"runs/align/{arm}/adapter"
+    parameters = {"policy": arm, "adapter": adapter, "angle": None, "max_new_tokens": 64}
+    put(runs / "generate" / arm, "generate", made, "answers.jsonl", parameters)
+    put(runs / "grade" / arm, "grade", judged, "verdicts.jsonl", {})
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    folder = tmp_path / "runs"
+    put_arm(folder, "base", passing=10, tokens=60, seconds=1.0)
+    put_arm(folder, "sft", passing=45, tokens=20, seconds=0.4)
+    put_arm(folder, "dpo", passing=11, tokens=60, seconds=1.0)
+    steps = [TrainingStep(step=i, loss=2.0 / (i + 1)) for i in range(10)]
+    for arm in ("sft", "dpo"):
+        put(folder / "align" / arm, "align", steps, "steps.jsonl", {})
+    table = timings(
+        {"base": EVEN, "sft": [1.001, 1.0, 1.0, 0.999, 1.0, 1.0], "dpo": [1.1, 1.11, 1.09, 1.1, 1.11, 1.09]}
+    )
+    rows = [Timing.model_validate(row) for row in table.to_dict("records")]
+    put(
+        folder / "throughput",
+        "throughput",
+        rows,
+        "timings.jsonl",
+        {"margin": 0.02, "policies": {"base": "", "sft": "", "dpo": ""}},
+    )
+    return folder
+
+
+def parameters(runs: Path, *policies: str, **changes: Any) -> AnalyseParameters:
+    values: dict[str, Any] = {
+        "runs": str(runs),
+        "out": str(runs.parent / "results"),
+        "policies": list(policies),
+        "draws": 400,
+    }
+    return AnalyseParameters(**(values | changes))
+
+
+def test_the_stage_writes_everything_the_book_reads(runs: Path) -> None:
+    record = run(parameters(runs, "base", "sft", "dpo"))
+    out = runs.parent / "results"
+    assert read_record(out).summary == json.loads(json.dumps(record.summary))
+    tables = {path.stem: pd.read_csv(path) for path in (out / "tables").glob("*.csv")}
+    named = "policies libraries tiers perturbations throughput training verdicts comparisons decomposition"
+    assert set(tables) == set(named.split())
+    assert list(tables["verdicts"].columns) == VERDICTS
+    assert list(tables["policies"].columns) == ESTIMATES and list(tables["comparisons"].columns) == COMPARED
+    assert all(len(table) for table in tables.values())
+    figures = "pass_rate seconds_per_correct tokens_per_answer tokens_per_second training tradeoff"
+    assert {path.stem for path in (out / "figures").glob("*.svg")} == set(figures.split())
+    stages = {path.stem for path in (out / "stages").glob("*.json")}
+    assert stages == {"throughput", "align-sft", "align-dpo"} | {
+        f"{stage}-{arm}" for stage in ("generate", "grade") for arm in ("base", "sft", "dpo")
+    }
+    assert record.summary["missing"] == [] and record.summary["warnings"] == []
+    assert record.counts["answers"] == 3 * record.counts["problems"]
+
+
+def test_the_same_runs_give_the_same_files(runs: Path) -> None:
+    contents = []
+    for _ in range(2):
+        run(parameters(runs, "base", "sft"))
+        contents.append(
+            {p.name: p.read_bytes() for p in (runs.parent / "results").rglob("*.*") if p.name != "record.json"}
+        )
+    assert contents[0] == contents[1]
+
+
+def test_sentences_follow_the_data(runs: Path) -> None:
+    summary = run(parameters(runs, "base", "sft", "dpo")).summary
+    texts = summary["headline"]
+    assert list(texts) == ["efficiency", "answers", "correctness"]
+    assert "equivalent within the margin for sft (" in texts["efficiency"]
+    assert "different for dpo (×1.100 [" in texts["efficiency"]
+    assert "tokens per answer: lower for sft (" in texts["answers"]
+    assert "no difference seen for dpo" in texts["answers"]
+    assert "the pass rate: higher for sft (" in texts["correctness"]
+    assert "no difference seen for dpo (" in texts["correctness"]
+    assert not any(mark in text for text in texts.values() for mark in "$\\{}_")
+
+
+def test_swapping_the_baseline_swaps_the_words(runs: Path) -> None:
+    texts = run(parameters(runs, "sft", "base")).summary["headline"]
+    assert "the pass rate: lower for base (" in texts["correctness"]
+    assert "tokens per answer: higher for base (" in texts["answers"]
+
+
+def test_missing_arms_are_named_with_the_command_that_makes_them(runs: Path) -> None:
+    append_jsonl(runs / "generate" / "dpa" / "answers.jsonl", [{"half": "done"}])
+    record = run(parameters(runs, "base", "sft", "dpa", "other"))
+    gaps = {gap["what"]: gap["command"] for gap in record.summary["missing"]}
+    assert gaps == {"answers of dpa (interrupted after 1 rows)": "make study", "answers of other": "make study"}
+    assert record.summary["policies"]["other"]["pass_rate"]["estimate"] is None
+    assert "no answers of other" in (runs.parent / "results" / "tables" / "policies.csv").read_text()
+    assert "missing: answers of other; to make it: make study" in headline_table(record)
+
+
+def test_missing_verdicts_timings_and_training_are_named(runs: Path) -> None:
+    for stage in ("grade/sft", "throughput", "align/sft"):
+        (runs / stage / "record.json").unlink()
+    record = run(parameters(runs, "base", "sft"))
+    what = [gap["what"] for gap in record.summary["missing"]]
+    assert [text.split(" (")[0] for text in what] == ["verdicts of sft", "timings at forced lengths", "training of sft"]
+    assert "Tokens per second were not compared" in record.summary["headline"]["efficiency"]
+    assert record.summary["policies"]["sft"]["tokens_per_answer"]["estimate"] == pytest.approx(22, abs=0.5)
+    assert record.summary["comparisons"]["sft"]["pass_rate"]["verdict"] == "not measured"
+
+
+def test_a_missing_baseline_is_named_and_nothing_is_compared(runs: Path) -> None:
+    record = run(parameters(runs, "gone", "sft"))
+    assert record.summary["comparisons"] == {}
+    assert [gap["what"] for gap in record.summary["missing"]] == [
+        "answers of gone",
+        "all comparisons, which need answers of the baseline gone",
+        "timings of the baseline gone",
+    ]
+    assert "not compared" in record.summary["headline"]["correctness"]
+
+
+def test_nothing_at_all_is_an_error_that_names_the_command(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(ValueError, match="run make study first"):
+        run(parameters(tmp_path / "runs", "base"))
+
+
+def test_arms_answered_with_other_settings_or_fewer_problems_are_reported(runs: Path) -> None:
+    put_arm(runs, "few", passing=1, tokens=20, seconds=0.4, ids=[0, 1, 2])
+    path = runs / "generate" / "few" / "record.json"
+    path.write_text(path.read_text().replace('"max_new_tokens": 64', '"max_new_tokens": 16'))
+    summary = run(parameters(runs, "base", "few")).summary
+    assert summary["warnings"] == ["arms differ in max_new_tokens: base 64, few 16"]
+    assert any("answers of few to" in gap["what"] for gap in summary["missing"])
+
+
+def test_answers_to_another_problem_set_are_refused(runs: Path) -> None:
+    put_arm(runs, "odd", passing=1, tokens=20, seconds=0.4, ids=[0, 10**6])
+    with pytest.raises(ValueError, match="lacks problem 1000000 that odd answers"):
+        run(parameters(runs, "base", "odd"))
+
+
+def test_what_an_earlier_analysis_made_of_other_arms_does_not_stay(runs: Path) -> None:
+    run(parameters(runs, "base", "sft", "dpo"))
+    run(parameters(runs, "base", "sft"))
+    assert not (runs.parent / "results" / "stages" / "generate-dpo.json").exists()
+
+
+def test_headline_table_fits_a_terminal(runs: Path) -> None:
+    text = headline_table(run(parameters(runs, "base", "sft", "dpo")))
+    assert max(map(len, text.splitlines())) <= 110
+    assert text.splitlines()[0].split()[0] == "policy"
+    assert "↑" in text and "↓" in text
+
+
+def test_numbers_are_written_without_exponents() -> None:
+    assert [digits(x) for x in (None, 0.0, 0.0123456, 1.0, 99.99, 12345.6)] == [
+        "–",
+        "0",
+        "0.0123",
+        "1.00",
+        "100",
+        "12,346",
+    ]
+    assert span(None, 2.0, digits) == "no lower limit to 2.00" and span(None, None, digits) == "no interval"
