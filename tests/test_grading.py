@@ -215,6 +215,21 @@ def test_the_same_answer_twice_runs_once_and_has_two_verdicts(grader: Grader) ->
     assert one.seconds == two.seconds and (one.sample, two.sample) == (0, 1)
 
 
+def test_a_server_stays_warm_for_the_next_call(python: Path) -> None:
+    # The server's process identity cannot be seen from inside, so it is told by a marker in what is loaded.
+    problem = toy("import numpy as np", expected="None")
+    code = "import numpy as np\nraise ValueError(id(np))"
+    with Grader(python) as own:
+        details = [own.grade([Job(0, i, code, problem)])[0].detail for i in range(3)]
+        own.grade([Job(0, 0, "import os; os._exit(0)", problem)])
+        began = [server._process.pid for server in own._idle]
+        time.sleep(0.3)  # the threads of the last call have ended; the servers must not end with them
+        assert all(server.alive for server in own._idle)
+        own.grade([Job(0, 9, code, problem)])
+        assert [server._process.pid for server in own._idle] == began
+    assert len(set(details)) == 1
+
+
 def test_an_endless_answer_is_timed_out(python: Path) -> None:
     with Grader(python, time_limit=1.0) as quick:
         began = time.monotonic()
@@ -257,6 +272,12 @@ def test_an_answer_to_an_unknown_problem_is_refused(grader: Grader, tmp_path: Pa
         grade_answers(answers, [TOY], tmp_path / "out.jsonl", grader=grader)
 
 
+# Verdicts that neither the answer nor the grader decides. 819 wants data that is not here: `failed` in the files,
+# `unavailable` for us. codex002's 276 sorts equal keys with an unstable sort. gpt-4-0613's 546 draws its data at random and
+# passes about six times in ten, in a plain interpreter, too.
+UNDECIDED = {("any", 819), ("codex002", 276), ("gpt-4-0613", 546)}
+
+
 def _sample(name: str) -> tuple[list[Job], dict[int, str]]:
     if not (DATA / "ds1000" / "ds1000.jsonl.gz").is_file():
         pytest.skip(f"no DS-1000 in {DATA} (set TRADEOFFS_DATA)")
@@ -283,9 +304,10 @@ def _sample(name: str) -> tuple[list[Job], dict[int, str]]:
 
 @pytest.mark.parametrize("name", ["reference", "codex002", "gpt-3.5-turbo-0125", "gpt-4-0613"])
 def test_verdicts_are_those_of_the_reference_protocol(grader: Grader, name: str) -> None:
-    """Problem 819 wants data that is not here: `failed` in the files, `unavailable` for us, and therefore left out."""
+    """Verdicts are compared as passed or not; `UNDECIDED` says which are left out and why."""
     jobs, expected = _sample(name)
-    verdicts = grader.grade([job for job in jobs if job.problem_id != 819])
+    left_out = {number for file, number in UNDECIDED if file in {name, "any"}}
+    verdicts = grader.grade([job for job in jobs if job.problem_id not in left_out])
     differ = {v.problem_id: v for v in verdicts if (v.status == "passed") != (expected[v.problem_id] == "passed")}
     assert not differ
 
@@ -294,14 +316,15 @@ def test_verdicts_are_those_of_the_reference_protocol(grader: Grader, name: str)
 
 
 def test_a_module_that_nobody_imported_is_not_there(grader: Grader) -> None:
+    """`import sklearn; sklearn.linear_model` fails in a fresh interpreter (scipy, since 1.9, loads its parts on demand)."""
     problem = toy("import numpy as np", expected="1")
-    code = "import scipy\ntry: scipy.stats\nexcept AttributeError: result = 1\nelse: result = 0"
-    loaded = toy("import numpy as np\nfrom scipy import stats", expected="1")
-    fresh = "import sys\nresult = int('scipy.stats' not in sys.modules and 'pandas' not in sys.modules)"
-    verdicts = grader.grade(
-        [Job(0, 0, "from scipy import stats\nresult = 1", loaded), Job(1, 0, code, problem), Job(2, 0, fresh, problem)]
-    )
-    assert [verdict.status for verdict in verdicts] == ["passed"] * 3
+    lazy = "import sklearn\nresult = 1\nsklearn.linear_model"
+    loaded = toy("import numpy as np\nfrom sklearn import linear_model", expected="1")
+    fresh = "import sys\nresult = int(not {'scipy', 'scipy.stats', 'pandas', 'sklearn'} & set(sys.modules))"
+    jobs = [Job(0, 0, "import sklearn\nsklearn.linear_model\nresult = 1", loaded), Job(1, 0, lazy, problem)]
+    verdicts = grader.grade([*jobs, Job(2, 0, fresh, problem)])
+    assert [verdict.status for verdict in verdicts] == ["passed", "failed", "passed"]
+    assert "no attribute 'linear_model'" in verdicts[1].detail
 
 
 def test_state_does_not_leak_from_one_answer_to_the_next(grader: Grader) -> None:
@@ -452,7 +475,8 @@ def test_an_answer_cannot_gain_rights(walls: Grader) -> None:
     assert status(walls, code, toy(expected="[-1] * 6")) == "passed"
 
 
-def test_an_interrupt_leaves_no_process_behind(python: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupt_leaves_no_process_behind(python: Path, tmp_path: Path, how: signal.Signals) -> None:
     script = tmp_path / "run.py"
     script.write_text(
         "import sys\nfrom tradeoffs.grading import Grader, Job\n"
@@ -469,7 +493,7 @@ def test_an_interrupt_leaves_no_process_behind(python: Path, tmp_path: Path) -> 
     time.sleep(2.5)
     below = _below(process.pid)
     assert below
-    process.send_signal(signal.SIGINT)
+    process.send_signal(how)
     process.wait(timeout=15)
     process.stdout.close()
     for _ in range(50):

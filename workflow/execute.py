@@ -45,7 +45,7 @@ def main() -> int:
     a = parser.parse_args()
     parameters = json.loads(a.parameters)
     out = Path(parameters["out"])
-    finished = len(list(Path("runs", a.profile).glob("*/*/record.json")))
+    finished = len(list(Path("runs", a.profile).rglob("record.json")))
     title = a.stage if a.name == "all" else f"{a.stage} {a.name}"
     print(f"\n=== stage {finished + 1} of {a.total}: {title}", flush=True)
     lab = Path("results", a.profile, "lab")
@@ -67,9 +67,14 @@ def main() -> int:
 QUIET = ("Input Notebook:", "Output Notebook:", "Executing notebook with kernel", "Executing Cell", "Ending Cell", "Loading weights")
 
 
+# Training and decoding free and ask again for hundreds of megabytes at every step. By default each such block goes back to the kernel and
+# is faulted in anew, page by page; kept by the process instead, a training step of 8 x 170 tokens took 9.9 s for 14 s on two busy cores.
+MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "30000000000", "MALLOC_TOP_PAD_": "268435456"}
+
+
 def stream(command: list[str]) -> int:
     """Run a command, passing on its lines except for Papermill's own bookkeeping."""
-    environment = os.environ | {"TRADEOFFS_STALE": "discard", "PYTHONUNBUFFERED": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    environment = MEMORY | os.environ | {"TRADEOFFS_STALE": "discard", "PYTHONUNBUFFERED": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment) as process:
         assert process.stdout is not None
         try:

@@ -301,6 +301,69 @@ def tradeoff(policies: pd.DataFrame) -> Figure:
     return _settle(figure)
 
 
+def answer_lengths(answers: pd.DataFrame) -> Figure:
+    """How long are one policy's answers, and how many hit the cap?
+
+    Args:
+        answers: `Answer` rows.
+    """
+    figure, (axis,) = _figure(2.6)
+    axis.hist(answers["tokens"], bins=24, color=BLUE, alpha=0.85)
+    capped = answers["finish"] == "length"
+    if capped.any():
+        most = int(answers.loc[capped, "tokens"].max())
+        axis.axvline(most, color=GREY, linewidth=0.8, linestyle=":")
+        axis.annotate(
+            f"{capped.sum()} of {len(answers)} cut at {most} tokens ",
+            (most, 1),
+            xycoords=("data", "axes fraction"),
+            ha="right",
+            va="top",
+            color=GREY,
+            fontsize=FONT_PT - 1,
+        )
+    axis.set(xlabel="generated tokens per answer (tokens)", ylabel="answers (count)")
+    return _settle(figure)
+
+
+def block_speeds(timings: pd.DataFrame) -> Figure:
+    """Do the policies' speeds move together from block to block?
+
+    Args:
+        timings: `Timing` rows.
+    """
+    figure, (axis,) = _figure(3.0)
+    speed = timings.assign(rate=timings["batch_size"] * (timings["new_tokens"] - 1) / timings["decode_s"])
+    last = int(speed["block"].max())
+    ends = speed[speed["block"] == last].sort_values("rate")
+    span = float(speed["rate"].max() - speed["rate"].min()) or 1.0
+    places = spread(list(ends["rate"]), 0.09 * span, float(speed["rate"].min()), float(speed["rate"].max()))
+    for place, row in zip(places, ends.itertuples(), strict=True):
+        part = speed[speed["policy"] == row.policy].sort_values("block")
+        axis.plot(part["block"], part["rate"], marker="o", markersize=3, linewidth=1.2)
+        colour = axis.lines[-1].get_color()
+        axis.annotate(str(row.policy), (last + 0.1, place), color=colour, va="center", fontsize=FONT_PT - 1, annotation_clip=False)
+    axis.set_xlim(-0.2, last + 0.25 * max(last, 1) + 0.4)
+    axis.set_xticks(range(last + 1))
+    axis.set(xlabel="block (number)", ylabel="decode speed (tokens/s)")
+    return _settle(figure)
+
+
+def verdict_counts(verdicts: pd.DataFrame) -> Figure:
+    """How did one policy's answers end?
+
+    Args:
+        verdicts: `Verdict` rows.
+    """
+    counts = verdicts["status"].value_counts()
+    figure, (axis,) = _figure(0.8 + 0.4 * len(counts))
+    drawn = axis.barh(list(counts.index), list(counts), color=BLUE)
+    axis.bar_label(drawn, color=GREY, fontsize=FONT_PT - 1, padding=3)
+    axis.invert_yaxis()
+    axis.set(xlabel="answers (count)")
+    return _settle(figure)
+
+
 def all_figures(tables: dict[str, pd.DataFrame]) -> dict[str, Figure]:
     """Draw every figure.
 

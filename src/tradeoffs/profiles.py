@@ -121,9 +121,9 @@ def jobs(profile: Profile) -> list[Job]:
     for name, arm in profile.arms.items():
         done += _answer_and_grade(profile, name, arm, runs)
     adapters = {"base": ""} | {name: f"{runs}/align/{name}/adapter" for name in profile.policies}
-    timing = {"model": profile.model, "seed": profile.seed, "policies": adapters, "out": f"{runs}/throughput/all"}
+    timing = {"model": profile.model, "seed": profile.seed, "policies": adapters, "out": f"{runs}/throughput"}
     trained = tuple(f"{runs}/align/{name}/record.json" for name in profile.policies)
-    done.append(Job("throughput", "all", f"{runs}/throughput/all", timing | profile.throughput, trained))
+    done.append(Job("throughput", "all", f"{runs}/throughput", timing | profile.throughput, trained))
     results = f"results/{profile.name}"
     analysis = {"runs": runs, "policies": list(profile.arms), "problems": profile.problems, "out": results, "seed": profile.seed}
     every = tuple(f"{job.folder}/record.json" for job in done)

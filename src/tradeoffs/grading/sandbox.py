@@ -107,7 +107,7 @@ def command(argv: Sequence[str], level: Level, scratch_size: int, readable_paths
     if level == "namespaces":
         specification = {"argv": list(argv), "scratch_size": scratch_size, "show": shown + readable, "links": links}
         return [argv[0], "-I", "-S", os.path.abspath(__file__), json.dumps(specification)]
-    walls = ["bwrap", "--unshare-all", "--as-pid-1", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    walls = ["bwrap", "--unshare-all", "--as-pid-1", "--new-session", "--cap-drop", "ALL"]
     walls += ["--size", str(scratch_size), "--perms", "1777", "--tmpfs", SCRATCH, "--proc", "/proc", "--dev", "/dev"]
     for path in shown + readable:
         walls += ["--ro-bind", path, path]
@@ -323,7 +323,8 @@ def _inside(walls: _Walls, specification: dict[str, Any], ready: int, mapped: in
 def enter(specification: dict[str, Any]) -> int:
     """Enter the namespaces and run the command there; returns its exit code."""
     walls = _Walls()
-    walls.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # No parent-death signal here: the kernel would send it when the caller's *thread* ends, and threads come and go while
+    # servers stay warm. A caller that is killed is noticed by its end of the pipe.
     is_ready, ready = os.pipe()
     mapped, is_mapped = os.pipe()
     pid = os.fork()

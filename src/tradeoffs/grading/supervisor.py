@@ -117,6 +117,11 @@ class Server:
         """Run a program; raises ServerDied where the server does not answer in time."""
         return self._ask({"program": program, "time_limit": time_limit}, time_limit + GRACE_SECONDS)
 
+    @property
+    def alive(self) -> bool:
+        """Whether the server still runs."""
+        return self._process.poll() is None
+
     def close(self) -> None:
         """End the server and everything it started."""
         for pipe in (self._process.stdin, self._process.stdout):
@@ -241,11 +246,15 @@ class Grader:
 
     def _acquire(self, imports: Imports) -> Server:
         with self._lock:
+            dead = [server for server in self._idle if not server.alive]
+            self._idle = [server for server in self._idle if server.alive]
             for server in reversed(self._idle):
                 if server.imports == imports:
                     self._idle.remove(server)
                     self._busy.add(server)
                     return server
+        for server in dead:
+            server.close()
         server = Server(self._room, imports)
         with self._lock:
             if not self._closed:
@@ -365,7 +374,11 @@ class Grader:
                         result = server.run(program, self.time_limit)
                         break
                     except ServerDied as died:
-                        result = {"status": "crashed", "detail": f"the server that ran it ended, twice: {died}", "seconds": 0.0}
+                        result = {
+                            "status": "crashed",
+                            "detail": f"the server that ran it ended, twice: {died}",
+                            "seconds": 0.0,
+                        }
                         self._release(server, works=False)
                         server = None
                         if plan.stopped:

@@ -8,11 +8,15 @@ from typing import Any
 
 from tradeoffs.grading import extract
 from tradeoffs.inference.engine import Prompt, batches, decode
-from tradeoffs.models import load, resolve_device
+from tradeoffs.inference.throughput import timed_generation
+from tradeoffs.models import Policy, load, resolve_device
 from tradeoffs.parameters import GenerateParameters
 from tradeoffs.progress import bar
-from tradeoffs.records import Answer, Record, adapter_digest, append_jsonl, claim, provenance, read_record, read_rows, write_record
+from tradeoffs.records import Answer, Record, adapter_digest, append_jsonl, claim, provenance, read_jsonl, read_record, read_rows, write_record
 from tradeoffs.tasks import code_messages, load_problems, stratified
+
+
+PROBE_TOKENS = 16
 
 
 def generate(parameters: GenerateParameters) -> Record:
@@ -37,6 +41,7 @@ def generate(parameters: GenerateParameters) -> Record:
         ids = list(policy.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
         prompts += [Prompt((problem["metadata"]["problem_id"], k), ids) for k in range(parameters.samples)]
     path = folder / "answers.jsonl"
+    probe(policy, folder)
     skip = _complete_batches(path, prompts, parameters.batch_size)
     done = len(read_rows(path, Answer))
     with bar(total=len(prompts), initial=done, what=f"answers of {parameters.policy}", unit="answer") as progress:
@@ -53,6 +58,7 @@ def generate(parameters: GenerateParameters) -> Record:
             append_jsonl(path, [_answer(row) for row in rows])
             progress.update(len(rows))
             progress.set_postfix_str(f"{sum(r.tokens for r in rows) / rows[0].batch_seconds:.0f} tokens/s")
+    probe(policy, folder)
     answers = read_rows(path, Answer)
     record = Record(
         stage="generate",
@@ -60,12 +66,29 @@ def generate(parameters: GenerateParameters) -> Record:
         seeds=[parameters.seed],
         inputs=inputs,
         counts={"planned": len(prompts), "completed": len(answers), "failed": len(prompts) - len(answers)},
-        summary=_summary(answers) | {"dtype": str(policy.model.dtype).removeprefix("torch."), "device": str(policy.model.device)},
+        summary=_summary(answers)
+        | {"probe_tokens_per_s": [row["tokens_per_s"] for row in read_jsonl(folder / "probes.jsonl")]}
+        | {"dtype": str(policy.model.dtype).removeprefix("torch."), "device": str(policy.model.device)},
         seconds=round(time.perf_counter() - began, 1),
         provenance=provenance(),
     )
     write_record(folder, record)
     return record
+
+
+def probe(policy: Policy, folder: Path) -> None:
+    """Time a fixed piece of decoding, before and after the answers, so that a change of the machine's pace between arms can be seen.
+
+    Arms answer one after the other, minutes apart. Where the probes of two arms differ, a difference of their seconds is the machine's
+    and not the policy's; the analysis widens its intervals by the probes' spread.
+    """
+    import torch
+
+    low, high = 100, policy.model.config.vocab_size
+    prompts = torch.randint(low, high, (4, 128), generator=torch.Generator().manual_seed(0)).to(policy.model.device)
+    timed_generation(policy.model, prompts, 2)
+    prefill_s, decode_s = timed_generation(policy.model, prompts, PROBE_TOKENS)
+    append_jsonl(folder / "probes.jsonl", [{"tokens_per_s": 4 * PROBE_TOKENS / (prefill_s + decode_s)}])
 
 
 def _complete_batches(path: Path, prompts: list[Prompt], batch_size: int) -> frozenset[int]:
