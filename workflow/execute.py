@@ -79,7 +79,7 @@ def stream(command: list[str]) -> int:
         assert process.stdout is not None
         try:
             for line in process.stdout:
-                if line.strip() and not line.startswith(QUIET) and "Warning:" not in line and "warnings.warn" not in line:
+                if line.strip() and not line.startswith(QUIET) and "[IPKernelApp]" not in line and "Warning:" not in line and "warnings.warn" not in line:
                     print("   ", line.rstrip(), flush=True)
         except KeyboardInterrupt:
             process.wait(timeout=30)

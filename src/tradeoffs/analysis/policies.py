@@ -1,8 +1,9 @@
 """What each policy's answers cost and how many pass, alone and against the baseline.
 
 Every metric is a sum over a sum (never a mean of ratios), so that long answers and short ones weigh what they cost.
-Comparisons use only the problems that both policies answered. Intervals cover the choice of problems; they do not cover
-a machine that was slower on the day one of the policies ran, for which the throughput blocks are made.
+Comparisons use only the problems that both policies answered. Intervals cover the choice of problems. Policies answer one after
+the other, so a machine whose pace changed meanwhile would look like a policy: the intervals of ratios of time are widened by how far
+the probes of the machine's pace differed (`pace`), which are taken before and after each policy's answers.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ METRICS = {
     "prompt_tokens": Metric("prompt_tokens", "answers", "tokens"),
 }
 DIFFERENCES = ("pass_rate", "cap_share")
+TIMED = ("seconds_per_answer", "tokens_per_s", "seconds_per_correct")
 COUNTS = ("answers", "graded", "passed", "unavailable")
 SUMMED = (
     *COUNTS,
@@ -145,7 +147,7 @@ def _common(rows: pd.DataFrame, base: pd.DataFrame) -> tuple[pd.DataFrame, pd.Da
 
 
 def compare(
-    rows: pd.DataFrame, base: pd.DataFrame, resampling: Resampling, generator: np.random.Generator
+    rows: pd.DataFrame, base: pd.DataFrame, resampling: Resampling, generator: np.random.Generator, pace: float = 1.0
 ) -> dict[str, dict[str, Any]]:
     """Compare one policy with the baseline, on the problems that both answered (pass rates: that both had graded).
 
@@ -153,6 +155,7 @@ def compare(
         rows, base: answers of the policy and of the baseline, see `count_columns`.
         resampling: the draws shared by all policies.
         generator: randomness of the sign-flip test.
+        pace: fastest over slowest probe of the machine around the two policies' answers, at least 1; ratios of time are widened by it.
 
     Returns:
         For each metric an estimate as a dictionary with `kind` (`difference` for shares that count answers, `ratio`
@@ -170,9 +173,15 @@ def compare(
         else:
             value = estimate(_ratio(ours[name], theirs[name]), "ratio", families, _whose(ours[name], metric.undefined))
             kind, neutral = "ratio", 1.0
+            value = _widen(value, pace) if name in TIMED else value
         result[name] = value.as_dict() | {"kind": kind, "verdict": verdict(value, neutral)}
     result["pass_rate"] = _paired(result["pass_rate"], own, other, resampling, generator)
     return result
+
+
+def _widen(value: Estimate, factor: float) -> Estimate:
+    low, high = value.low, value.high
+    return value._replace(low=None if low is None else low / factor, high=None if high is None else high * factor)
 
 
 def _ratio(ours: Quantity, theirs: Quantity) -> Quantity:

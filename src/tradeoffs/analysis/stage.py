@@ -102,9 +102,16 @@ def _policies(
         found["policies"][arm] = policy_metrics(rows[arm], resampling)
         found["policies"][arm]["on_front"] = Estimate(front[arm], None, None, "share").as_dict()
         if arm != base and base in rows:
-            found["comparisons"][arm] = compare(rows[arm], rows[base], resampling, generator)
+            found["comparisons"][arm] = compare(rows[arm], rows[base], resampling, generator, _pace(runs, arm, base))
             found["decomposition"][arm] = decompose(rows[arm], rows[base], resampling)
     return found, {name: group_table(runs.answers, by, resampling) for name, by in groups.items()}
+
+
+def _pace(runs: Runs, *arms: str) -> float:
+    """How far the machine's pace differed around the answers of these arms: fastest over slowest probe, 1 where there are none."""
+    records = [runs.records.get(f"generate-{arm}") for arm in arms]
+    probes = [float(speed) for record in records if record for speed in record.summary.get("probe_tokens_per_s", [])]
+    return max(probes) / min(probes) if probes else 1.0
 
 
 def _throughput(runs: Runs, base: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from tradeoffs.records import Answer, Record, adapter_digest, append_jsonl, clai
 from tradeoffs.tasks import code_messages, load_problems, stratified
 
 
-PROBE_TOKENS = 16
+PROBE_TOKENS = 12
 
 
 def generate(parameters: GenerateParameters) -> Record:
@@ -85,7 +85,7 @@ def probe(policy: Policy, folder: Path) -> None:
     import torch
 
     low, high = 100, policy.model.config.vocab_size
-    prompts = torch.randint(low, high, (4, 128), generator=torch.Generator().manual_seed(0)).to(policy.model.device)
+    prompts = torch.randint(low, high, (4, 64), generator=torch.Generator().manual_seed(0)).to(policy.model.device)
     timed_generation(policy.model, prompts, 2)
     prefill_s, decode_s = timed_generation(policy.model, prompts, PROBE_TOKENS)
     append_jsonl(folder / "probes.jsonl", [{"tokens_per_s": 4 * PROBE_TOKENS / (prefill_s + decode_s)}])

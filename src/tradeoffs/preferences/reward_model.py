@@ -2,8 +2,8 @@
 
 P(a preferred to b) = sigmoid(r(a) - r(b)) with r linear in the mean last hidden state of the response's tokens, given its prompt
 (Bradley-Terry; section 1.2 of the RLHFlow guidebook). With a frozen backbone the maximum likelihood fit is a logistic regression on
-differences of features, without intercept. It is trained on the project's own instruction/answer pairs, each answer against four ways of
-being worse: an answer to something else, one that breaks off, one that repeats itself, and one whose words are out of order.
+differences of features, without intercept. It is trained on the project's own instruction/answer pairs, each answer against two of four
+ways of being worse: an answer to something else, one that breaks off, one that repeats itself, and one whose words are out of order.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 PENALTY = 0.01
+FORMS = 2
 
 
 class RewardModel(NamedTuple):
@@ -53,7 +54,7 @@ class RewardModel(NamedTuple):
 
 
 def spoil(rows: Sequence[dict[str, str]], seed: int) -> list[tuple[str, str, str]]:
-    """Pairs (prompt, preferred, spoilt): each answer against its four spoilt forms."""
+    """Pairs (prompt, preferred, spoilt): each answer against `FORMS` of its four spoilt forms, drawn at random."""
     rng = random.Random(f"spoil/{seed}")
     pairs = []
     for i, row in enumerate(rows):
@@ -61,7 +62,8 @@ def spoil(rows: Sequence[dict[str, str]], seed: int) -> list[tuple[str, str, str
         other = rows[(i + rng.randrange(1, len(rows))) % len(rows)]["response"]
         phrase = " ".join(words[: max(3, len(words) // 3)])
         spoilt = [other, " ".join(words[: max(1, len(words) // 2)]), " ".join([phrase] * 3), " ".join(rng.sample(words, len(words)))]
-        pairs += [(row["prompt"], row["response"], bad) for bad in spoilt if bad != row["response"]]
+        chosen = rng.sample([bad for bad in spoilt if bad != row["response"]], FORMS)
+        pairs += [(row["prompt"], row["response"], bad) for bad in chosen]
     return pairs
 
 

@@ -55,7 +55,7 @@ def sample(
     temperature: float,
     max_new_tokens: int,
     seed: int,
-    batch_size: int = 16,
+    batch_size: int = 32,
 ) -> list[Response]:
     """Draw `samples` responses to each example, appended to `folder/responses.jsonl`; a second call does only what is missing.
 
