@@ -272,8 +272,8 @@ def test_an_answer_to_an_unknown_problem_is_refused(grader: Grader, tmp_path: Pa
 
 
 # Verdicts that neither the answer nor the grader decides. 819 wants data that is not here: `failed` in the files,
-# `unavailable` for us. codex002's 276 sorts equal keys with an unstable sort. gpt-4-0613's 546 draws its data at random and
-# passes about six times in ten, in a plain interpreter, too.
+# `unavailable` for us. codex002's 276 sorts equal keys with an unstable sort. gpt-4-0613's 546 draws its data at random
+# and passes about six times in ten, in a plain interpreter, too.
 UNDECIDED = {("any", 819), ("codex002", 276), ("gpt-4-0613", 546)}
 
 
@@ -316,7 +316,7 @@ def test_verdicts_are_those_of_the_reference_protocol(python: Path, name: str) -
 
 
 def test_a_module_that_nobody_imported_is_not_there(grader: Grader) -> None:
-    """`import sklearn; sklearn.linear_model` fails in a fresh interpreter (scipy, since 1.9, loads its parts on demand)."""
+    """`import sklearn; sklearn.linear_model` fails in a fresh interpreter (the pinned scipy loads its parts on demand)."""
     problem = toy("import numpy as np", expected="1")
     lazy = "import sklearn\nresult = 1\nsklearn.linear_model"
     loaded = toy("import numpy as np\nfrom sklearn import linear_model", expected="1")

@@ -63,7 +63,7 @@ def trainer_settings(parameters: AlignParameters, folder: Path) -> dict[str, Any
         per_device_train_batch_size=parameters.batch_size,
         learning_rate=parameters.learning_rate,
         lr_scheduler_type="linear",
-        warmup_steps=max(1, parameters.steps // 10),
+        warmup_steps=parameters.steps // 20,
         max_length=parameters.max_length,
         logging_steps=1,
         save_steps=1,

@@ -323,8 +323,8 @@ def _inside(walls: _Walls, specification: dict[str, Any], ready: int, mapped: in
 def enter(specification: dict[str, Any]) -> int:
     """Enter the namespaces and run the command there; returns its exit code."""
     walls = _Walls()
-    # No parent-death signal here: the kernel would send it when the caller's *thread* ends, and threads come and go while
-    # servers stay warm. A caller that is killed is noticed by its end of the pipe.
+    # No parent-death signal here: the kernel would send it when the caller's *thread* ends, and threads come and go
+    # while servers stay warm. A caller that is killed is noticed by its end of the pipe.
     is_ready, ready = os.pipe()
     mapped, is_mapped = os.pipe()
     pid = os.fork()
