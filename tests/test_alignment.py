@@ -17,7 +17,9 @@ from tradeoffs.tasks.examples import training_examples
 
 
 def parameters(tiny: Path, out: Path, **changes: object) -> AlignParameters:
-    values = dict(model=str(tiny), out=str(out), steps=3, batch_size=2, lora_rank=4, max_length=2048, learning_rate=1e-3)
+    values = dict(
+        model=str(tiny), out=str(out), steps=3, batch_size=2, lora_rank=4, max_length=2048, learning_rate=1e-3
+    )
     return AlignParameters(**(values | changes))
 
 
@@ -51,7 +53,9 @@ def test_sft_loss_is_the_mean_negative_log_likelihood_of_the_completion_alone(ti
 
 def test_dpo_starts_at_log_two(tiny: Path, tmp_path: Path) -> None:
     record = align(
-        parameters(tiny, tmp_path / "dpo", method="dpo", domain="general", prompts=4, samples=2, max_new_tokens=6, steps=1)
+        parameters(
+            tiny, tmp_path / "dpo", method="dpo", domain="general", prompts=4, samples=2, max_new_tokens=6, steps=1
+        )
     )
     first = read_rows(tmp_path / "dpo" / "steps.jsonl", TrainingStep)[0]
     assert first.loss == pytest.approx(math.log(2), abs=1e-5)
@@ -107,7 +111,15 @@ def test_an_adapter_on_top_of_another_is_their_exact_sum(tiny: Path, tmp_path: P
 def test_dpa_records_its_rounds_and_trains_one_policy(tiny: Path, tmp_path: Path) -> None:
     record = align(
         parameters(
-            tiny, tmp_path / "dpa", method="dpa", domain="general", prompts=4, samples=2, max_new_tokens=6, steps=1, angles=[-45.0, 45.0]
+            tiny,
+            tmp_path / "dpa",
+            method="dpa",
+            domain="general",
+            prompts=4,
+            samples=2,
+            max_new_tokens=6,
+            steps=1,
+            angles=[-45.0, 45.0],
         )
     )
     (only,) = record.summary["rounds"]

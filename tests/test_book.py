@@ -136,7 +136,9 @@ def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def write_summary(length_ratio: float, verdict: str) -> dict[str, Any]:
-    policies = {arm: {m: value(x * (1 + 0.1 * i), unit) for m, (unit, x) in METRICS.items()} for i, arm in enumerate(ARMS)}
+    policies = {
+        arm: {m: value(x * (1 + 0.1 * i), unit) for m, (unit, x) in METRICS.items()} for i, arm in enumerate(ARMS)
+    }
     policies["dpa-45p"]["seconds_per_correct"] = value(None, "s")
     comparisons = {
         arm: {
@@ -165,7 +167,10 @@ def write_summary(length_ratio: float, verdict: str) -> dict[str, Any]:
         "missing": [],
         "warnings": [],
         "hardware": "Example CPU, 2 cores, 8 GiB",
-        "headline": {"efficiency": "An invented sentence about speed.", "answers": "An invented sentence about length."},
+        "headline": {
+            "efficiency": "An invented sentence about speed.",
+            "answers": "An invented sentence about length.",
+        },
     }
 
 
@@ -188,9 +193,20 @@ def write_results(folder: Path, *, length_ratio: float = 0.5, verdict: str = "eq
     write_stages(folder / "stages")
     summary = write_summary(length_ratio, verdict)
     (folder / "record.json").write_text(record("analyse", {"problems": "bundled", "draws": 2000}, summary, schema))
-    verdicts = [{"arm": arm, "problem_id": i, "status": "passed" if i % 2 else "failed"} for arm in ARMS for i in range(4)]
+    verdicts = [
+        {"arm": arm, "problem_id": i, "status": "passed" if i % 2 else "failed"} for arm in ARMS for i in range(4)
+    ]
     write_table(folder / "tables/verdicts.csv", verdicts)
-    for name in ("policies", "comparisons", "decomposition", "throughput", "training", "libraries", "tiers", "perturbations"):
+    for name in (
+        "policies",
+        "comparisons",
+        "decomposition",
+        "throughput",
+        "training",
+        "libraries",
+        "tiers",
+        "perturbations",
+    ):
         rows = [{"arm": arm, "group": "one", "graded": 4, "pass_rate": 0.2, "low": 0.1, "high": 0.3} for arm in ARMS]
         write_table(folder / f"tables/{name}.csv", rows)
     (folder / "figures").mkdir()

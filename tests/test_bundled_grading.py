@@ -24,7 +24,9 @@ def test_every_reference_passes_and_every_wrong_answer_fails(grader: Grader) -> 
         jobs += [Job(number, k, code, problem) for k, code in enumerate((problem["reference_code"], *wrong))]
     verdicts = grader.grade(jobs)
     surprises = [
-        (v.problem_id, v.sample, v.status, v.detail) for v in verdicts if (v.status == "passed") != (v.sample == 0) or v.status == "unavailable"
+        (v.problem_id, v.sample, v.status, v.detail)
+        for v in verdicts
+        if (v.status == "passed") != (v.sample == 0) or v.status == "unavailable"
     ]
     assert surprises == []
 
@@ -38,9 +40,11 @@ def test_training_references_are_fully_helpful_and_empty_answers_are_not(grader:
 
 
 def test_a_wrong_value_is_worth_more_than_a_wrong_shape_and_that_more_than_a_crash(grader: Grader) -> None:
-    task = next(t for t in synthetic.generate(400, seed=1) if t["metadata"]["template"] == "numpy_cumsum") if (
-        "numpy_cumsum" in synthetic.TEMPLATES
-    ) else synthetic.generate(1, seed=1, libraries=["Numpy"])[0]
+    task = (
+        next(t for t in synthetic.generate(400, seed=1) if t["metadata"]["template"] == "numpy_cumsum")
+        if ("numpy_cumsum" in synthetic.TEMPLATES)
+        else synthetic.generate(1, seed=1, libraries=["Numpy"])[0]
+    )
     answers = [task["reference_code"], "result = None", "undefined_name", "this is not python"]
     verdicts = grader.grade([Job(0, k, code, task) for k, code in enumerate(answers)])
     right, none, crash, prose = (code_helpfulness(c, v) for c, v in zip(answers, verdicts, strict=True))

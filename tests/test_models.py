@@ -7,7 +7,14 @@ import pytest
 from tradeoffs import models
 from tradeoffs.tasks import code_messages, general_messages
 
-COMPLETIONS = ["result = a.sum()", "    return a + 1\n", "\n\nresult = 1", "assistant\n  x", "", "naïve – text\twith tabs"]
+COMPLETIONS = [
+    "result = a.sum()",
+    "    return a + 1\n",
+    "\n\nresult = 1",
+    "assistant\n  x",
+    "",
+    "naïve – text\twith tabs",
+]
 
 
 @pytest.mark.parametrize("completion", COMPLETIONS)
@@ -16,7 +23,9 @@ def test_a_prompts_tokens_are_a_prefix_of_prompt_and_completion(completion: str,
     tokenizer = models.load_tokenizer("embedded")
     for messages in (code_messages("Add.\n<code>\n", angle), general_messages("Hi", angle)):
         prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
-        whole = tokenizer.apply_chat_template([*messages, {"role": "assistant", "content": completion}], return_dict=False)
+        whole = tokenizer.apply_chat_template(
+            [*messages, {"role": "assistant", "content": completion}], return_dict=False
+        )
         assert whole[: len(prompt)] == prompt
         assert whole[-1] == tokenizer.eos_token_id and whole[len(prompt) : -1] == tokenizer(completion)["input_ids"]
 
@@ -31,7 +40,11 @@ def test_trl_gives_no_prefix_warning(tiny: Path, tmp_path: Path, caplog: pytest.
     from tradeoffs.parameters import AlignParameters
 
     with caplog.at_level("WARNING"):
-        align(AlignParameters(model=str(tiny), out=str(tmp_path / "sft"), steps=1, batch_size=8, lora_rank=4, max_length=2048))
+        align(
+            AlignParameters(
+                model=str(tiny), out=str(tmp_path / "sft"), steps=1, batch_size=8, lora_rank=4, max_length=2048
+            )
+        )
     assert not [r for r in caplog.records if "not a prefix" in r.getMessage()]
 
 

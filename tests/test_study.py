@@ -16,7 +16,18 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def command(model: Path) -> list[str]:
     return [
-        *(sys.executable, "-m", "snakemake", "--snakefile", "workflow/Snakefile", "--cores", "2", "--quiet", "all", "--nolock"),
+        *(
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--snakefile",
+            "workflow/Snakefile",
+            "--cores",
+            "2",
+            "--quiet",
+            "all",
+            "--nolock",
+        ),
         *("--rerun-incomplete", "--rerun-triggers", "mtime", "params", "input"),
         *("--config", "profile=smoke", f"model={model}"),
     ]
@@ -32,9 +43,18 @@ def study(tmp_path_factory: pytest.TempPathFactory, tiny: Path, grading_python: 
         shutil.copytree(source, place / name, ignore=ignore) if source.is_dir() else shutil.copy(source, place / name)
     environment = os.environ | {"TRADEOFFS_GRADING_PYTHON": str(grading_python), "PYTHONPATH": str(ROOT / "src")}
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
-    began = subprocess.Popen(command(tiny), cwd=place, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    began = subprocess.Popen(
+        command(tiny),
+        cwd=place,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     deadline = time.monotonic() + 300
-    while len(list(place.glob("runs/smoke/**/record.json"))) < 2 and time.monotonic() < deadline and began.poll() is None:
+    while (
+        len(list(place.glob("runs/smoke/**/record.json"))) < 2 and time.monotonic() < deadline and began.poll() is None
+    ):
         time.sleep(0.5)
     finished_before = {path: path.stat().st_mtime_ns for path in place.glob("runs/smoke/**/record.json")}
     os.killpg(began.pid, signal.SIGKILL)
@@ -48,7 +68,9 @@ def test_a_killed_study_goes_on_and_ends(study: dict) -> None:
     assert study["again"].returncode == 0, study["again"].stdout[-3000:] + study["again"].stderr[-3000:]
     assert (study["place"] / "results" / "smoke" / "record.json").is_file()
     assert len(study["before"]) >= 2
-    assert all(path.stat().st_mtime_ns == stamp for path, stamp in study["before"].items()), "a finished stage ran again"
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in study["before"].items()), (
+        "a finished stage ran again"
+    )
 
 
 def test_a_study_with_nothing_changed_runs_no_stage(study: dict) -> None:
@@ -75,18 +97,33 @@ def test_published_notebooks_hold_no_machine_path(study: dict) -> None:
     assert len(notebooks) == 13
     for path in notebooks:
         text = path.read_text()
-        assert str(study["place"]) not in text and str(Path.home()) + "/" not in text and sys.prefix not in text, path.name
+        assert str(study["place"]) not in text and str(Path.home()) + "/" not in text and sys.prefix not in text, (
+            path.name
+        )
 
 
 def test_the_book_is_rendered_from_the_results(study: dict) -> None:
     place = study["place"]
     done = subprocess.run(
-        [sys.executable, "-m", "jupyter_book", "build", "book", "--config", "_config.yml", "--path-output", ".", "-W", "-n", "--keep-going"],
+        [
+            sys.executable,
+            "-m",
+            "jupyter_book",
+            "build",
+            "book",
+            "--config",
+            "_config.yml",
+            "--path-output",
+            ".",
+            "-W",
+            "-n",
+            "--keep-going",
+        ],
         cwd=place,
         env=study["environment"] | {"TRADEOFFS_PROFILE": "smoke"},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    index = (place / "_build" / "html" / "index.html")
+    index = place / "_build" / "html" / "index.html"
     assert index.is_file() and (place / "_build" / "html" / "results.html").read_text().count("<figure") >= 4

@@ -34,7 +34,9 @@ def published(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 def _is_progress(output: nbformat.NotebookNode) -> bool:
     lines = [line for line in output.get("text", "").splitlines() if line.strip()]
-    return output.get("name") == "stderr" or all("%|" in line or "it/s" in line or line.startswith("{'") for line in lines)
+    return output.get("name") == "stderr" or all(
+        "%|" in line or "it/s" in line or line.startswith("{'") for line in lines
+    )
 
 
 def main() -> int:
@@ -64,7 +66,14 @@ def main() -> int:
     return 0
 
 
-QUIET = ("Input Notebook:", "Output Notebook:", "Executing notebook with kernel", "Executing Cell", "Ending Cell", "Loading weights")
+QUIET = (
+    "Input Notebook:",
+    "Output Notebook:",
+    "Executing notebook with kernel",
+    "Executing Cell",
+    "Ending Cell",
+    "Loading weights",
+)
 
 
 # Training and decoding free and ask again for hundreds of megabytes at every step. By default each such block goes back to the kernel and
@@ -74,12 +83,24 @@ MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "30000000000", "MAL
 
 def stream(command: list[str]) -> int:
     """Run a command, passing on its lines except for Papermill's own bookkeeping."""
-    environment = MEMORY | os.environ | {"TRADEOFFS_STALE": "discard", "PYTHONUNBUFFERED": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment) as process:
+    environment = (
+        MEMORY
+        | os.environ
+        | {"TRADEOFFS_STALE": "discard", "PYTHONUNBUFFERED": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    )
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    ) as process:
         assert process.stdout is not None
         try:
             for line in process.stdout:
-                if line.strip() and not line.startswith(QUIET) and "[IPKernelApp]" not in line and "Warning:" not in line and "warnings.warn" not in line:
+                if (
+                    line.strip()
+                    and not line.startswith(QUIET)
+                    and "[IPKernelApp]" not in line
+                    and "Warning:" not in line
+                    and "warnings.warn" not in line
+                ):
                     print("   ", line.rstrip(), flush=True)
         except KeyboardInterrupt:
             process.wait(timeout=30)

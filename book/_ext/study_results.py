@@ -204,7 +204,13 @@ def stage(results: Results, source: Path, wanted: set[str]) -> list[str]:
             shutil.copyfile(original, copy)
             continue
         table = (
-            [] if kind != "tables" else made[stem] if stem in made else tables.readable(tables.read(original)) if exists else []
+            []
+            if kind != "tables"
+            else made[stem]
+            if stem in made
+            else tables.readable(tables.read(original))
+            if exists
+            else []
         )
         if table:
             tables.write(copy, table)

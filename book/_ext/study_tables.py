@@ -91,11 +91,14 @@ def readable(rows: list[dict[str, str]]) -> Table:
     return table
 
 
-def _grid(corner: str, titles: Mapping[str, str], values: Mapping[str, Mapping[str, Record]], *, change: bool = False) -> Table:
+def _grid(
+    corner: str, titles: Mapping[str, str], values: Mapping[str, Mapping[str, Record]], *, change: bool = False
+) -> Table:
     """One row a policy, one column a metric that any policy has."""
     keys = [key for key in titles if any(key in row for row in values.values())]
     lines = [
-        [f"`{name}`", *(interval(row[key], change=change) if key in row else "–" for key in keys)] for name, row in values.items()
+        [f"`{name}`", *(interval(row[key], change=change) if key in row else "–" for key in keys)]
+        for name, row in values.items()
     ]
     return [[corner, *(titles[key] for key in keys)], *lines] if lines and keys else []
 

@@ -93,7 +93,12 @@ def finding(metric: str, comparisons: Mapping[str, Mapping[str, Value]], baselin
     """
     rise, fall = DIRECTIONS.get(metric, ("Higher", "Lower"))
     words = {"higher": f"{rise} than {baseline}", "lower": f"{fall} than {baseline}"}
-    groups: dict[str, list[str]] = {words["higher"]: [], words["lower"]: [], "No difference seen": [], "Not measured": []}
+    groups: dict[str, list[str]] = {
+        words["higher"]: [],
+        words["lower"]: [],
+        "No difference seen": [],
+        "Not measured": [],
+    }
     for policy, metrics in comparisons.items():
         if policy == baseline or metric not in metrics:
             continue

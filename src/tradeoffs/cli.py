@@ -57,13 +57,21 @@ def parser() -> argparse.ArgumentParser:
     prepare.set_defaults(run=_prepare)
     grade = commands.add_parser("grade", help="grade a file of answers")
     grade.add_argument("answers", help=".jsonl or .jsonl.gz, one JSON object a line with `code` or `text`")
-    grade.add_argument("--problems", default="bundled", help="'bundled', 'ds1000' (hub) or a .jsonl[.gz] file (default: bundled)")
-    grade.add_argument("--out", required=True, help="verdicts, appended as they are reached; started again, the rest is graded")
+    grade.add_argument(
+        "--problems", default="bundled", help="'bundled', 'ds1000' (hub) or a .jsonl[.gz] file (default: bundled)"
+    )
+    grade.add_argument(
+        "--out", required=True, help="verdicts, appended as they are reached; started again, the rest is graded"
+    )
     grade.add_argument("--workers", type=int, default=2, help="answers graded at the same time (default: 2)")
     grade.add_argument("--time-limit", type=float, default=120.0, help="seconds an answer may run (default: 120)")
-    grade.add_argument("--require-isolation", choices=("limits", "namespaces", "bubblewrap"), help="refuse weaker isolation")
+    grade.add_argument(
+        "--require-isolation", choices=("limits", "namespaces", "bubblewrap"), help="refuse weaker isolation"
+    )
     grade.set_defaults(run=_grade)
-    problems = commands.add_parser("problems", help="write a problem set as a .jsonl file in DS-1000's simplified format")
+    problems = commands.add_parser(
+        "problems", help="write a problem set as a .jsonl file in DS-1000's simplified format"
+    )
     problems.add_argument("--problems", default="bundled", help="as for grade (default: bundled)")
     problems.add_argument("--out", required=True)
     problems.set_defaults(run=_problems)

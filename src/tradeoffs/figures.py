@@ -342,7 +342,9 @@ def block_speeds(timings: pd.DataFrame) -> Figure:
         part = speed[speed["policy"] == row.policy].sort_values("block")
         axis.plot(part["block"], part["rate"], marker="o", markersize=3, linewidth=1.2)
         colour = axis.lines[-1].get_color()
-        axis.annotate(str(row.policy), (last + 0.1, place), color=colour, va="center", fontsize=FONT_PT - 1, annotation_clip=False)
+        axis.annotate(
+            str(row.policy), (last + 0.1, place), color=colour, va="center", fontsize=FONT_PT - 1, annotation_clip=False
+        )
     axis.set_xlim(-0.2, last + 0.25 * max(last, 1) + 0.4)
     axis.set_xticks(range(last + 1))
     axis.set(xlabel="block (number)", ylabel="decode speed (tokens/s)")

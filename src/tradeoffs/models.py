@@ -59,7 +59,9 @@ def find_gguf() -> Path:
         raise FileNotFoundError(f"the package {GGUF_PACKAGE} is not installed; run `make setup`")
     path = Path(spec.submodule_search_locations[0]) / GGUF_NAME
     if not path.is_file():
-        raise FileNotFoundError(f"{GGUF_PACKAGE} {importlib.metadata.version(GGUF_PACKAGE)} holds no {GGUF_NAME}; run `make setup`")
+        raise FileNotFoundError(
+            f"{GGUF_PACKAGE} {importlib.metadata.version(GGUF_PACKAGE)} holds no {GGUF_NAME}; run `make setup`"
+        )
     check_gguf(path)
     return path
 
@@ -197,23 +199,27 @@ def load(name: str, adapter: str = "", *, dtype: str = "auto", device: str = "au
     Raises:
         ValueError: unknown model or adapter, no network for a hub id, or damaged weights; the message says which and the remedy.
     """
+    import torch
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     where = resolve_device(device)
     source = _source(name)
     try:
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=resolve_dtype(dtype))
+        model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=resolve_dtype(dtype))
         tokenizer = load_tokenizer(name)
     except SafetensorError as error:
         remedy = f"delete {source} and run again" if name == "embedded" else "fetch it again"
         raise ValueError(f"model: the weights of {name!r} are damaged ({error}); {remedy}") from None
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"model: cannot load {name!r} ({reason}); accepts 'embedded', a hub id with network, or a local folder") from None
+        raise ValueError(
+            f"model: cannot load {name!r} ({reason}); accepts 'embedded', a hub id with network, or a local folder"
+        ) from None
     if adapter:
         model = merge(model, adapter)
-    return Policy(model.to(where).eval(), tokenizer)
+    on_device: Any = model.to(torch.device(where))
+    return Policy(on_device.eval(), tokenizer)
 
 
 def merge(model: PreTrainedModel, adapter: str) -> PreTrainedModel:
@@ -230,7 +236,9 @@ def merge(model: PreTrainedModel, adapter: str) -> PreTrainedModel:
     try:
         merged = PeftModel.from_pretrained(model, adapter).merge_and_unload()
     except SafetensorError as error:
-        raise ValueError(f"adapter: {adapter!r} is damaged ({error}); delete it and run its `align` stage again") from None
+        raise ValueError(
+            f"adapter: {adapter!r} is damaged ({error}); delete it and run its `align` stage again"
+        ) from None
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"adapter: {adapter!r} does not fit this model ({str(error).splitlines()[0]})") from None
     return merged  # type: ignore[no-any-return]

@@ -43,7 +43,9 @@ def _known_model(value: Any) -> Any:
         return value
     parts = value.split("/")
     if len(parts) != 2 or not all(parts) or value.startswith((".", "/", "~")):
-        raise ValueError("unknown model; accepts 'embedded', a hub id such as 'owner/name', or an existing local folder")
+        raise ValueError(
+            "unknown model; accepts 'embedded', a hub id such as 'owner/name', or an existing local folder"
+        )
     return value
 
 
@@ -52,15 +54,23 @@ def _known_problems(value: Any) -> Any:
         raise ValueError("accepts 'bundled', 'ds1000' (the hub) or the path of a .jsonl or .jsonl.gz file")
     if value in ("bundled", "ds1000") or Path(value).is_file():
         return value
-    raise ValueError("unknown problem set; accepts 'bundled', 'ds1000' (the hub) or the path of an existing .jsonl or .jsonl.gz file")
+    raise ValueError(
+        "unknown problem set; accepts 'bundled', 'ds1000' (the hub) or the path of an existing .jsonl or .jsonl.gz file"
+    )
 
 
 ModelName = Annotated[str, BeforeValidator(_known_model), Field(description="'embedded', a hub id, or a local folder")]
 ProblemSet = Annotated[
-    str, BeforeValidator(_known_problems), Field(description="'bundled', 'ds1000' (from the hub), or a .jsonl[.gz] file")
+    str,
+    BeforeValidator(_known_problems),
+    Field(description="'bundled', 'ds1000' (from the hub), or a .jsonl[.gz] file"),
 ]
-Adapter = Annotated[str, _existing("folder"), Field(description="folder of a LoRA adapter on top of `model`; '' for none")]
-OutFolder = Annotated[str, Field(min_length=1, description="folder that the stage writes; an interrupted run there goes on")]
+Adapter = Annotated[
+    str, _existing("folder"), Field(description="folder of a LoRA adapter on top of `model`; '' for none")
+]
+OutFolder = Annotated[
+    str, Field(min_length=1, description="folder that the stage writes; an interrupted run there goes on")
+]
 DType = Annotated[
     Literal["auto", "float32", "bfloat16", "float16"],
     Field(description="'auto' takes bfloat16 where the hardware multiplies it natively, float32 elsewhere"),
@@ -69,24 +79,29 @@ Device = Annotated[Literal["auto", "cpu", "cuda"], Field(description="'auto' tak
 Seed = Annotated[int, Field(ge=0, lt=2**31, description="random seed")]
 Angle = Annotated[float, Field(ge=-90, le=90)]
 OptionalAngle = Annotated[
-    float | None, Field(ge=-90, le=90, description="degrees; DPA's direction in the system prompt; None for no direction")
+    float | None,
+    Field(ge=-90, le=90, description="degrees; DPA's direction in the system prompt; None for no direction"),
 ]
 
 
 class Parameters(BaseModel):
     """Shared behaviour of the five notebooks' parameters: strict types, no unknown names."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class AlignParameters(Parameters):
     """`notebooks/align.ipynb`: train one policy."""
 
-    method: Literal["sft", "dpo", "dpa"] = Field("sft", description="alignment method, a key of tradeoffs.alignment.METHODS")
+    method: Literal["sft", "dpo", "dpa"] = Field(
+        "sft", description="alignment method, a key of tradeoffs.alignment.METHODS"
+    )
     model: ModelName = "embedded"
     start: Adapter = ""
     out: OutFolder = "runs/align/sft-code"
-    domain: Literal["code", "general", "mixed"] = Field("code", description="training prompts: verifiable tasks, instructions, both")
+    domain: Literal["code", "general", "mixed"] = Field(
+        "code", description="training prompts: verifiable tasks, instructions, both"
+    )
     steps: int = Field(20, ge=1, description="optimizer steps (DPA: in each round)")
     batch_size: int = Field(8, ge=1, description="sequences (DPO: pairs) an optimizer step")
     learning_rate: float = Field(5e-4, gt=0, le=1, description="peak learning rate, linear decay to 0")
@@ -98,7 +113,9 @@ class AlignParameters(Parameters):
     max_new_tokens: int = Field(96, ge=1, description="tokens; cap on a sampled response")
     beta: float = Field(0.1, gt=0, description="DPO's weight of the divergence from the reference model")
     rounds: int = Field(1, ge=1, description="DPA's iterations of sampling and fine-tuning")
-    angles: list[Angle] = Field([-45.0, -22.5, 0.0, 22.5, 45.0], min_length=1, description="degrees; directions DPA trains on")
+    angles: list[Angle] = Field(
+        [-45.0, -22.5, 0.0, 22.5, 45.0], min_length=1, description="degrees; directions DPA trains on"
+    )
     seed: Seed = 0
     dtype: DType = "auto"
     device: Device = "auto"
@@ -135,14 +152,18 @@ class ThroughputParameters(Parameters):
     """`notebooks/throughput.ipynb`: time all policies at forced lengths in randomised interleaved blocks."""
 
     model: ModelName = "embedded"
-    policies: dict[str, Adapter] = Field({"base": ""}, min_length=1, description="policy name -> adapter folder ('' for none)")
+    policies: dict[str, Adapter] = Field(
+        {"base": ""}, min_length=1, description="policy name -> adapter folder ('' for none)"
+    )
     out: OutFolder = "runs/throughput"
     blocks: int = Field(8, ge=2, description="blocks; each times every policy once, in random order")
     batch_size: int = Field(8, ge=1, description="rows decoded together")
     prompt_tokens: int = Field(128, ge=1, description="tokens of each prompt")
     new_tokens: int = Field(24, ge=2, description="tokens decoded for each row, stopping ignored")
     margin: float = Field(0.02, gt=0, lt=1, description="equivalence margin of the ratio of tokens/s (TOST)")
-    foreign_cpu_limit: float = Field(0.1, gt=0, le=1, description="share of CPU time used by others above which a block is flagged")
+    foreign_cpu_limit: float = Field(
+        0.1, gt=0, le=1, description="share of CPU time used by others above which a block is flagged"
+    )
     seed: Seed = 0
     dtype: DType = "auto"
     device: Device = "auto"
@@ -151,7 +172,9 @@ class ThroughputParameters(Parameters):
 class GradeParameters(Parameters):
     """`notebooks/grade.ipynb`: execute answers and say which pass."""
 
-    answers: Annotated[str, _existing("file"), Field(min_length=1, description="answers, .jsonl or .jsonl.gz")] = "answers.jsonl"
+    answers: Annotated[str, _existing("file"), Field(min_length=1, description="answers, .jsonl or .jsonl.gz")] = (
+        "answers.jsonl"
+    )
     problems: ProblemSet = "bundled"
     out: OutFolder = "runs/grade/base"
     workers: int = Field(2, ge=1, description="answers graded at the same time")
@@ -165,7 +188,9 @@ class AnalyseParameters(Parameters):
     """`notebooks/analyse.ipynb`: turn the other stages' rows into the tables and figures that the book reads."""
 
     runs: Annotated[str, _existing("folder"), Field(min_length=1, description="folder of the stages' outputs")] = "runs"
-    policies: list[str] = Field(["base"], min_length=1, description="policies in the order of tables and figures; the first is the baseline")
+    policies: list[str] = Field(
+        ["base"], min_length=1, description="policies in the order of tables and figures; the first is the baseline"
+    )
     problems: ProblemSet = "bundled"
     out: OutFolder = "results/laptop"
     draws: int = Field(2000, ge=100, description="bootstrap draws")
@@ -181,24 +206,34 @@ MODELS: dict[str, type[Parameters]] = {
 }
 
 
+BOUNDS = {
+    "minimum": ">=",
+    "exclusiveMinimum": ">",
+    "maximum": "<=",
+    "exclusiveMaximum": "<",
+    "minLength": "of length >=",
+    "minItems": "of length >=",
+    "minProperties": "of length >=",
+}
+
+
 def accepts(model: type[Parameters], name: str) -> str:
     """Say in a few words what a parameter accepts."""
     schema = model.model_json_schema()["properties"][name]
-    options = [schema, *schema.get("anyOf", [])]
-    words = []
-    for part in options:
-        if "enum" in part:
-            words.append("one of " + ", ".join(map(repr, part["enum"])))
-        elif "const" in part:
-            words.append(repr(part["const"]))
-        elif part.get("type") == "null":
-            words.append("None")
-        elif "type" in part:
-            limits = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<", "minLength": "length >="}
-            bounds = [f"{sign} {part[key]}" for key, sign in limits.items() if key in part]
-            words.append(" ".join([part["type"], " and ".join(bounds)]).strip())
     meaning = schema.get("description", "")
-    return " or ".join(words) + (f" ({meaning})" if meaning else "")
+    return _accepted(schema) + (f" ({meaning})" if meaning else "")
+
+
+def _accepted(schema: Mapping[str, Any]) -> str:
+    if "anyOf" in schema:
+        return " or ".join(map(_accepted, schema["anyOf"]))
+    if "enum" in schema:
+        return "one of " + ", ".join(map(repr, schema["enum"]))
+    kind = {"null": "None", "array": "list", "object": "mapping"}.get(schema["type"], schema["type"])
+    bounds = [f"{sign} {schema[key]}" for key, sign in BOUNDS.items() if key in schema]
+    words = " ".join([kind, " and ".join(bounds)]).strip()
+    inner = schema.get("items") or schema.get("additionalProperties")
+    return f"{words} of {_accepted(inner)}" if inner else words
 
 
 def check(model: type[Model], values: Mapping[str, Any]) -> Model:

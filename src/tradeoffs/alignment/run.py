@@ -7,7 +7,16 @@ import time
 from pathlib import Path
 
 from tradeoffs.parameters import AlignParameters
-from tradeoffs.records import Record, TrainingStep, adapter_digest, claim, provenance, read_record, read_rows, write_record
+from tradeoffs.records import (
+    Record,
+    TrainingStep,
+    adapter_digest,
+    claim,
+    provenance,
+    read_record,
+    read_rows,
+    write_record,
+)
 
 # name -> module with `train(parameters, folder) -> dict`; a new method is a file and a line here
 METHODS: dict[str, str] = {

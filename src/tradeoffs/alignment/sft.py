@@ -9,7 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tradeoffs.alignment.common import StepLog, finish, fits, last_checkpoint, lora, save_adapter, start_policy, trainer_settings
+from tradeoffs.alignment.common import (
+    StepLog,
+    finish,
+    fits,
+    last_checkpoint,
+    lora,
+    save_adapter,
+    start_policy,
+    trainer_settings,
+)
 from tradeoffs.parameters import AlignParameters
 from tradeoffs.tasks.examples import training_examples
 from tradeoffs.tasks.prompts import Message
@@ -38,7 +47,8 @@ def fine_tune(
     """
     from datasets import Dataset
     from peft import PeftModel
-    from trl import SFTConfig, SFTTrainer
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
 
     kept = [(m, a) for m, a in conversations if fits(tokenizer, m, [a], parameters.max_length)]
     if not kept:
@@ -53,6 +63,7 @@ def fine_tune(
         callbacks=[log],
     )
     trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+    assert isinstance(trainer.model, PeftModel)
     return trainer.model
 
 

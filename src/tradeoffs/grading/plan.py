@@ -67,7 +67,8 @@ class Plan:
         for imports, jobs in groups.items():
             host = _host(imports, len(jobs), hosts)
             each = run_seconds(imports) + load_seconds(imports) - load_seconds(host)
-            size = max(1, int(_BATCH_SECONDS / each))
+            # Several batches even of a small group, so that one slow answer does not hold up the rest.
+            size = max(1, min(int(_BATCH_SECONDS / each), -(-len(jobs) // 4)))
             batches.setdefault(host, []).extend(
                 Batch(host, list(jobs[i : i + size])) for i in range(0, len(jobs), size)
             )

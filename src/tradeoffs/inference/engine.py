@@ -60,7 +60,14 @@ def pad_left(rows: Sequence[list[int]], pad: int, device: str | torch.device) ->
 
 
 def decode_batch(
-    policy: Policy, batch: Sequence[Prompt], *, max_new_tokens: int, temperature: float, top_p: float, number: int, seed: int
+    policy: Policy,
+    batch: Sequence[Prompt],
+    *,
+    max_new_tokens: int,
+    temperature: float,
+    top_p: float,
+    number: int,
+    seed: int,
 ) -> list[Completion]:
     """Decode one batch and time it.
 
@@ -81,10 +88,14 @@ def decode_batch(
     room = getattr(model.config, "max_position_embeddings", None)
     longest = max(len(p.ids) for p in batch)
     if room is not None and longest + max_new_tokens > room:
-        raise ValueError(f"max_new_tokens: a prompt of {longest} tokens and {max_new_tokens} new ones exceed the context of {room}")
+        raise ValueError(
+            f"max_new_tokens: a prompt of {longest} tokens and {max_new_tokens} new ones exceed the context of {room}"
+        )
     eos, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
     ids, mask = pad_left([p.ids for p in batch], pad, model.device)
-    sampling = dict(do_sample=True, temperature=temperature, top_p=top_p, top_k=0) if temperature else dict(do_sample=False)
+    sampling = (
+        dict(do_sample=True, temperature=temperature, top_p=top_p, top_k=0) if temperature else dict(do_sample=False)
+    )
     torch.manual_seed(seed * 1_000_003 + number)
     synchronise(model.device)
     start = time.perf_counter()
@@ -104,9 +115,11 @@ def decode_batch(
     rows = output[:, ids.shape[1] :].tolist()
     done = []
     for prompt, row in zip(batch, rows, strict=True):
-        tokens, finish = count(row, eos, pad, tokenizer.decode(row, skip_special_tokens=True))
-        text = tokenizer.decode(row[:tokens], skip_special_tokens=True)
-        done.append(Completion(prompt.key, text, len(prompt.ids), tokens, len(row), finish, number, seconds, len(batch)))
+        tokens, finish = count(row, eos, pad, str(tokenizer.decode(row, skip_special_tokens=True)))
+        text = str(tokenizer.decode(row[:tokens], skip_special_tokens=True))
+        done.append(
+            Completion(prompt.key, text, len(prompt.ids), tokens, len(row), finish, number, seconds, len(batch))
+        )
     return done
 
 
@@ -141,7 +154,13 @@ def decode(
     for number, batch in enumerate(batches(prompts, batch_size)):
         if number not in skip:
             yield decode_batch(
-                policy, batch, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, number=number, seed=seed
+                policy,
+                batch,
+                max_new_tokens=max_new_tokens,
+                temperature=temperature,
+                top_p=top_p,
+                number=number,
+                seed=seed,
             )
 
 

@@ -12,9 +12,19 @@ from tradeoffs.inference.throughput import timed_generation
 from tradeoffs.models import Policy, load, resolve_device
 from tradeoffs.parameters import GenerateParameters
 from tradeoffs.progress import bar
-from tradeoffs.records import Answer, Record, adapter_digest, append_jsonl, claim, provenance, read_jsonl, read_record, read_rows, write_record
+from tradeoffs.records import (
+    Answer,
+    Record,
+    adapter_digest,
+    append_jsonl,
+    claim,
+    provenance,
+    read_jsonl,
+    read_record,
+    read_rows,
+    write_record,
+)
 from tradeoffs.tasks import code_messages, load_problems, stratified
-
 
 PROBE_TOKENS = 12
 

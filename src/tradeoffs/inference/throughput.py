@@ -22,7 +22,17 @@ from tradeoffs.inference.engine import synchronise
 from tradeoffs.models import load, merge, resolve_device
 from tradeoffs.parameters import ThroughputParameters
 from tradeoffs.progress import bar
-from tradeoffs.records import Record, Timing, adapter_digest, append_jsonl, claim, provenance, read_record, read_rows, write_record
+from tradeoffs.records import (
+    Record,
+    Timing,
+    adapter_digest,
+    append_jsonl,
+    claim,
+    provenance,
+    read_record,
+    read_rows,
+    write_record,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -71,7 +81,11 @@ def throughput(parameters: ThroughputParameters) -> Record:
             "failed": 0,
             "flagged": len({row.block for row in rows if row.flagged}),
         },
-        summary={"dtype": str(model.dtype).removeprefix("torch."), "device": str(model.device), "threads": torch.get_num_threads()},
+        summary={
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "device": str(model.device),
+            "threads": torch.get_num_threads(),
+        },
         seconds=round(time.perf_counter() - began, 1),
         provenance=provenance(),
     )
@@ -131,11 +145,17 @@ def timed_generation(model: PreTrainedModel, prompts: torch.Tensor, new_tokens: 
     with torch.inference_mode():
         synchronise(model.device)
         start = time.perf_counter()
-        token = model(input_ids=prompts, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1:].argmax(-1)
+        token = (
+            model(input_ids=prompts, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1:].argmax(-1)
+        )
         synchronise(model.device)
         first = time.perf_counter()
         for _ in range(new_tokens - 1):
-            token = model(input_ids=token, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1:].argmax(-1)
+            token = (
+                model(input_ids=token, past_key_values=cache, use_cache=True, logits_to_keep=1)
+                .logits[:, -1:]
+                .argmax(-1)
+            )
         synchronise(model.device)
         end = time.perf_counter()
     return first - start, end - first

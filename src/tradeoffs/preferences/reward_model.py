@@ -61,7 +61,12 @@ def spoil(rows: Sequence[dict[str, str]], seed: int) -> list[tuple[str, str, str
         words = row["response"].split()
         other = rows[(i + rng.randrange(1, len(rows))) % len(rows)]["response"]
         phrase = " ".join(words[: max(3, len(words) // 3)])
-        spoilt = [other, " ".join(words[: max(1, len(words) // 2)]), " ".join([phrase] * 3), " ".join(rng.sample(words, len(words)))]
+        spoilt = [
+            other,
+            " ".join(words[: max(1, len(words) // 2)]),
+            " ".join([phrase] * 3),
+            " ".join(rng.sample(words, len(words))),
+        ]
         chosen = rng.sample([bad for bad in spoilt if bad != row["response"]], FORMS)
         pairs += [(row["prompt"], row["response"], bad) for bad in chosen]
     return pairs

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tradeoffs.grading import Grader, Job, extract
-from tradeoffs.inference.engine import Prompt, decode
+from tradeoffs.inference.engine import Prompt, batches, decode
 from tradeoffs.models import Policy
 from tradeoffs.preferences.reward_model import RewardModel, features
 from tradeoffs.preferences.rewards import Reward, code_helpfulness, direction, scalarise, verbosity
-from tradeoffs.progress import bar
-from tradeoffs.records import Row, append_jsonl, read_rows
+from tradeoffs.progress import bar, tick
+from tradeoffs.records import Row, append_jsonl, read_rows, write_text
 from tradeoffs.tasks.examples import Example
 
 TIME_LIMIT_S = 10.0  # training tasks take milliseconds; a candidate that runs longer is as bad as one that crashes
@@ -65,10 +66,10 @@ def sample(
     tokenizer = policy.tokenizer
     prompts = []
     for example, angle in zip(examples, angles, strict=True):
-        ids = tokenizer.apply_chat_template(example.messages(angle), add_generation_prompt=True, return_dict=False)
+        ids: Any = tokenizer.apply_chat_template(example.messages(angle), add_generation_prompt=True, return_dict=False)
         prompts += [Prompt((example.key, k), list(ids)) for k in range(samples)]
     path = folder / "responses.jsonl"
-    done = read_rows(path, Response)
+    done = _finished(path, batches(prompts, batch_size))
     skip = frozenset(row.batch for row in done)
     with bar(total=len(prompts), initial=len(done), what="sampling", unit="response") as progress:
         for rows in decode(
@@ -81,7 +82,8 @@ def sample(
             skip=skip,
         ):
             new = [
-                Response(key=r.key[0], sample=r.key[1], batch=r.batch, text=r.text, tokens=r.tokens, finish=r.finish) for r in rows
+                Response(key=r.key[0], sample=r.key[1], batch=r.batch, text=r.text, tokens=r.tokens, finish=r.finish)
+                for r in rows
             ]
             append_jsonl(path, new)
             done += new
@@ -89,8 +91,23 @@ def sample(
     return sorted(done, key=lambda row: (row.key, row.sample))
 
 
+def _finished(path: Path, plan: Sequence[Sequence[Prompt]]) -> list[Response]:
+    """The responses of complete batches; those of a batch that a kill cut short are removed, to be drawn again."""
+    rows = read_rows(path, Response)
+    have = Counter(row.batch for row in rows)
+    done = [row for row in rows if row.batch < len(plan) and have[row.batch] == len(plan[row.batch])]
+    if len(done) < len(rows):
+        write_text(path, "".join(row.model_dump_json() + "\n" for row in done))
+    return done
+
+
 def rate(
-    responses: Sequence[Response], examples: Sequence[Example], judge: RewardModel | None, base: Policy, folder: Path, workers: int
+    responses: Sequence[Response],
+    examples: Sequence[Example],
+    judge: RewardModel | None,
+    base: Policy,
+    folder: Path,
+    workers: int,
 ) -> list[Rated]:
     """Rate responses: code by executing it in the grading environment, general text by the reward model.
 
@@ -105,8 +122,11 @@ def rate(
     code = [r for r in responses if by_key[r.key].domain == "code"]
     if code:
         jobs = [Job(r.key, r.sample, extract(r.text), by_key[r.key].problem or {}) for r in code]
-        with Grader(workers=workers, time_limit=TIME_LIMIT_S) as grader, bar(total=len(jobs), what="rating code", unit="answer") as b:
-            verdicts = grader.grade(jobs, on_verdict=lambda _: b.update(1) and None)
+        with (
+            Grader(workers=workers, time_limit=TIME_LIMIT_S) as grader,
+            bar(total=len(jobs), what="rating code", unit="answer") as b,
+        ):
+            verdicts = grader.grade(jobs, on_verdict=lambda _: tick(b))
         for job, verdict in zip(jobs, verdicts, strict=True):
             helpfulness[(job.problem_id, job.sample)] = code_helpfulness(job.code, verdict)
     text = [r for r in responses if by_key[r.key].domain == "general"]
@@ -162,4 +182,6 @@ def best_along(rated: Sequence[Rated], angles: dict[int, float]) -> list[Rated]:
 
     Source: preference-conditioned rejection sampling, DPA step (d), arXiv 2402.18571.
     """
-    return [max(group, key=lambda r: scalarise(r.reward, direction(angles[key]))) for key, group in by_prompt(rated).items()]
+    return [
+        max(group, key=lambda r: scalarise(r.reward, direction(angles[key]))) for key, group in by_prompt(rated).items()
+    ]

@@ -35,7 +35,9 @@ def _general(count: int, seed: int) -> list[Example]:
     rng = random.Random(f"general/{seed}")
     while len(order) < count:
         order += rng.sample(train, len(train))
-    return [Example(1_000_000 + i, "general", row["prompt"], row["response"], None) for i, row in enumerate(order[:count])]
+    return [
+        Example(1_000_000 + i, "general", row["prompt"], row["response"], None) for i, row in enumerate(order[:count])
+    ]
 
 
 def training_examples(domain: str, count: int, seed: int) -> list[Example]:

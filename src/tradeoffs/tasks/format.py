@@ -137,7 +137,7 @@ def test_execution(solution: str):
         assert exec_test(test_env["result"], expected_result)
 '''
 
-_TEST_STRING = '''
+_TEST_STRING = """
 
 def test_string(solution: str):
     import io
@@ -148,7 +148,7 @@ def test_string(solution: str):
         assert word in tokens, f"must use {{word}}"
     for word in {forbidden!r}:
         assert word not in tokens, f"must not use {{word}}"
-'''
+"""
 
 _PLOT_CONTEXT = '''\
 import matplotlib.pyplot as plt
@@ -271,7 +271,8 @@ def problem(
     imports, given = _clean(imports), _clean(given)
     every = (given, *cases)
     branches = "\n".join(
-        f"        {'if' if i == 1 else 'elif'} test_case_id == {i}:\n{_indent(case, 3)}" for i, case in enumerate(every, 1)
+        f"        {'if' if i == 1 else 'elif'} test_case_id == {i}:\n{_indent(case, 3)}"
+        for i, case in enumerate(every, 1)
     )
     body = _clean(reference)
     if function is None:

@@ -20,7 +20,7 @@ DS1000_COUNT = 1000
 # SHA-256 of the unpacked file of the simplified release.
 DS1000_SHA256 = "26a492838b05f9d030b2f08a5715c6bafecafb601c157da912bf417fd8b0d363"
 
-FIELDS = ("prompt", "reference_code", "metadata", "code_context")
+FIELDS = {"prompt": str, "reference_code": str, "metadata": dict, "code_context": str}
 METADATA = ("problem_id", "library", "perturbation_type", "perturbation_origin_id")
 
 
@@ -43,12 +43,16 @@ def load_problems(name: str) -> list[Problem]:
         return _from_hub()
     path = Path(name)
     if not path.is_file():
-        raise ValueError(f"problems: got {name!r}; accepts 'bundled', 'ds1000' or the path of an existing .jsonl or .jsonl.gz file")
+        raise ValueError(
+            f"problems: got {name!r}; accepts 'bundled', 'ds1000' or the path of an existing .jsonl or .jsonl.gz file"
+        )
     content = _unpack(path)
     problems = [_check(row, f"{path}, line {number}") for number, row in _rows(content, path)]
     if len(problems) == DS1000_COUNT and "ds1000" in path.name.lower().replace("-", ""):
         if hashlib.sha256(content).hexdigest() != DS1000_SHA256:
-            raise ValueError(f"problems: {path} is not DS-1000's simplified release (checksum differs); fetch it again from {DS1000_HUB}")
+            raise ValueError(
+                f"problems: {path} is not DS-1000's simplified release (checksum differs); fetch it again from {DS1000_HUB}"
+            )
     return _unique(problems, str(path))
 
 
@@ -69,20 +73,28 @@ def _rows(content: bytes, path: Path) -> list[tuple[int, Any]]:
             try:
                 rows.append((number, json.loads(line)))
             except ValueError:
-                raise ValueError(f"problems: {path}, line {number}: not JSON (truncated?); fetch the file again") from None
+                raise ValueError(
+                    f"problems: {path}, line {number}: not JSON (truncated?); fetch the file again"
+                ) from None
     if not rows:
         raise ValueError(f"problems: {path} holds no problem")
     return rows
 
 
 def _check(row: Any, where: str) -> Problem:
-    missing = [field for field in FIELDS if not isinstance(row, dict) or field not in row]
+    missing = [
+        field for field, kind in FIELDS.items() if not isinstance(row, dict) or not isinstance(row.get(field), kind)
+    ]
     if not missing:
         missing = [f"metadata.{field}" for field in METADATA if field not in row["metadata"]]
     if missing:
         raise ValueError(f"problems: {where}: lacks {', '.join(missing)}; accepts DS-1000's simplified format")
     problem: Problem = row
-    problem["metadata"]["problem_id"] = int(problem["metadata"]["problem_id"])
+    number = problem["metadata"]["problem_id"]
+    try:
+        problem["metadata"]["problem_id"] = int(number)
+    except (TypeError, ValueError):
+        raise ValueError(f"problems: {where}: metadata.problem_id: got {number!r}; accepts an integer") from None
     return problem
 
 
@@ -109,7 +121,9 @@ def _from_hub() -> list[Problem]:
     problems = [_check(dict(row), f"{DS1000_HUB}, row {number}") for number, row in enumerate(rows)]
     if len(problems) != DS1000_COUNT:
         raise ValueError(f"problems: {DS1000_HUB} has {len(problems)} problems, not {DS1000_COUNT}; its layout changed")
-    warnings.warn("DS-1000 came from the hub: rows counted and checked, but the file's checksum cannot be compared", stacklevel=2)
+    warnings.warn(
+        "DS-1000 came from the hub: rows counted and checked, but the file's checksum cannot be compared", stacklevel=2
+    )
     return _unique(problems, DS1000_HUB)
 
 
