@@ -27,7 +27,7 @@ def test_a_prompts_tokens_are_a_prefix_of_prompt_and_completion(completion: str,
             [*messages, {"role": "assistant", "content": completion}], return_dict=False
         )
         assert whole[: len(prompt)] == prompt
-        assert whole[-1] == tokenizer.eos_token_id and whole[len(prompt) : -1] == tokenizer(completion)["input_ids"]
+        assert whole[-1] == tokenizer.eos_token_id and tokenizer.decode(whole[len(prompt) : -1]) == completion
 
 
 def test_stop_token_and_padding_differ_so_that_stopping_is_trained() -> None:

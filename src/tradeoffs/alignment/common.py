@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tradeoffs.models import Policy, load, merge
 from tradeoffs.parameters import AlignParameters
@@ -131,6 +131,12 @@ class StepLog(TrainerCallback):
         self.bar.close()
 
 
+def silence(trainer: Trainer) -> Trainer:
+    """Take out the callback that prints every log as a dictionary; `StepLog` shows progress and keeps the numbers."""
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
 def last_checkpoint(folder: Path) -> str | None:
     """The newest checkpoint that was written completely; a stump that a kill left is removed."""
     found = []
@@ -208,6 +214,7 @@ __all__ = [
     "merge",
     "merged_copy",
     "save_adapter",
+    "silence",
     "start_policy",
     "trainer_settings",
 ]

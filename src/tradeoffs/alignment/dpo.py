@@ -17,6 +17,7 @@ from tradeoffs.alignment.common import (
     last_checkpoint,
     lora,
     save_adapter,
+    silence,
     start_policy,
     trainer_settings,
 )
@@ -78,6 +79,7 @@ def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
         peft_config=lora(parameters),
         callbacks=[StepLog(folder / "steps.jsonl", parameters.steps, "dpo")],
     )
+    silence(trainer)
     trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     assert isinstance(trainer.model, PeftModel)
     finish(parameters, save_adapter(trainer.model, folder / "new"), folder)

@@ -16,6 +16,7 @@ from tradeoffs.alignment.common import (
     last_checkpoint,
     lora,
     save_adapter,
+    silence,
     start_policy,
     trainer_settings,
 )
@@ -62,6 +63,7 @@ def fine_tune(
         peft_config=None if isinstance(model, PeftModel) else lora(parameters),
         callbacks=[log],
     )
+    silence(trainer)
     trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     assert isinstance(trainer.model, PeftModel)
     return trainer.model

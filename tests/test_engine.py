@@ -1,0 +1,68 @@
+"""The engine's bookkeeping: what counts as output, how prompts become batches, where padding goes."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tradeoffs.inference.engine import STOP_TEXTS, Prompt, batches, count, pad_left
+
+EOS, PAD = 2, 0
+
+COUNTED = [
+    ("a stop token is counted", [5, 6, EOS], "ab", (3, "stop")),
+    ("padding after a stop token is not", [5, EOS, PAD, PAD], "a", (2, "stop")),
+    ("a stop token at once is one token", [EOS, PAD], "", (1, "stop")),
+    ("a stop token in the last slot is a stop", [5, 6, 7, EOS], "abc", (4, "stop")),
+    ("the cap is no stop", [5, 6, 7, 8], "abcd", (4, "length")),
+    ("padding after a stop text is not counted", [5, 6, 7, PAD, PAD], "a</code>", (3, "stop")),
+    ("a stop text in the last slot is a stop", [5, 6, 7], "a</code>", (3, "stop")),
+    ("the other stop text stops as well", [5, 6, PAD], "a\n# SOLUTION END", (2, "stop")),
+    ("a padding token that the model chose as its end is counted", [5, 6, PAD, PAD], "ab", (3, "stop")),
+    ("a stop token after a stop text's characters is counted", [5, 6, EOS, PAD], "a</code>", (3, "stop")),
+    ("tokens after the first stop are not counted", [5, EOS, 6, EOS], "a", (2, "stop")),
+    ("nothing decoded is nothing counted", [], "", (0, "length")),
+]
+
+
+def prompts(lengths: list[int]) -> list[Prompt]:
+    return [Prompt((i, 0), [7] * n) for i, n in enumerate(lengths)]
+
+
+@pytest.mark.parametrize(("row", "text", "counted"), [case[1:] for case in COUNTED], ids=[case[0] for case in COUNTED])
+def test_tokens_are_counted_to_the_first_stop_inclusive(row: list[int], text: str, counted: tuple[int, str]) -> None:
+    assert count(row, EOS, PAD, text) == counted
+
+
+def test_where_padding_is_the_stop_token_both_kinds_of_stop_are_told_apart() -> None:
+    assert count([5, 6, EOS, EOS], EOS, EOS, "ab") == (3, "stop")
+    assert count([5, 6, EOS, EOS], EOS, EOS, f"a{STOP_TEXTS[0]}") == (2, "stop")
+
+
+@given(st.lists(st.sampled_from([EOS, PAD, 5, 6]), max_size=12), st.sampled_from(["", *STOP_TEXTS]))
+def test_no_count_exceeds_the_slots_and_a_full_row_without_a_stop_is_cut(row: list[int], text: str) -> None:
+    tokens, finish = count(row, EOS, PAD, text)
+    assert 0 <= tokens <= len(row)
+    assert (finish == "length") == (EOS not in row and PAD not in row and not text)
+    assert not {EOS, PAD} & set(row[: max(0, tokens - 1)])
+
+
+@given(st.lists(st.integers(1, 9), max_size=20), st.integers(1, 6))
+def test_batches_hold_every_prompt_once_the_longest_first(lengths: list[int], size: int) -> None:
+    given_prompts = prompts(lengths)
+    plan = batches(given_prompts, size)
+    flat = [prompt for batch in plan for prompt in batch]
+    assert sorted(flat) == given_prompts
+    assert [len(p.ids) for p in flat] == sorted(lengths, reverse=True)
+    assert [len(batch) for batch in plan[:-1]] == [size] * (len(plan) - 1)
+    assert all(0 < len(batch) <= size for batch in plan)
+
+
+def test_batches_do_not_depend_on_the_order_of_the_prompts() -> None:
+    given_prompts = prompts([3, 1, 3, 2, 3, 1])
+    assert batches(given_prompts[::-1], 2) == batches(given_prompts, 2)
+
+
+def test_rows_are_padded_on_the_left_and_masked_there() -> None:
+    ids, mask = pad_left([[5, 6, 7], [8], [PAD, 9]], PAD, "cpu")
+    assert ids.tolist() == [[5, 6, 7], [PAD, PAD, 8], [PAD, PAD, 9]]
+    assert mask.tolist() == [[1, 1, 1], [0, 0, 1], [0, 1, 1]]

@@ -1,0 +1,108 @@
+"""Who may import whom: arrows between the rooms point one way, and the light ones stay light."""
+
+import ast
+import graphlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parents[1] / "src" / "tradeoffs"
+FILES = sorted(SOURCE.rglob("*.py"))
+BASIS = {"records", "parameters", "progress"}
+
+# Room -> what it may import, as prefixes of dotted names below `tradeoffs`.
+ALLOWED: dict[str, set[str]] = {
+    "__init__": set(),
+    "records": set(),
+    "parameters": set(),
+    "progress": set(),
+    "profiles": {"parameters"},
+    "models": {"parameters", "records"},
+    "tasks": {"parameters", "records"},
+    "grading": {"tasks", *BASIS},
+    "inference": {"tasks", "models", "grading.extract", *BASIS},
+    "preferences": {"tasks", "models", "grading", "inference.engine", "records", "progress"},
+    "alignment": {"preferences", "models", "tasks", *BASIS},
+    "figures": set(),
+    "analysis": {"tasks", "records", "figures"},
+}
+TYPES_ONLY = {"analysis": {"parameters"}}
+OUTSIDE = {"notebooks", "workflow", "book", "benchmarks", "tests"}
+
+
+def room(path: Path) -> str:
+    return path.relative_to(SOURCE).with_suffix("").parts[0]
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+
+
+def imports(node: ast.AST, types: bool = False) -> Iterator[tuple[str, bool]]:
+    """Give every imported dotted name and whether only type checkers see it."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import):
+            yield from ((alias.name, types) for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            assert child.level == 0, "relative imports hide which room is meant"
+            yield from ((f"{child.module}.{alias.name}", types) for alias in child.names)
+        else:
+            yield from imports(child, types or is_type_checking(child))
+
+
+def ours(path: Path) -> set[tuple[str, bool]]:
+    """Give what a file imports from the other rooms, without the leading `tradeoffs.`."""
+    names = {
+        (n.removeprefix("tradeoffs."), t) for n, t in imports(ast.parse(path.read_text())) if n.startswith("tradeoffs.")
+    }
+    return {(name, types) for name, types in names if name.split(".")[0] != room(path)}
+
+
+def permitted(name: str, prefixes: set[str]) -> bool:
+    return any(f"{name}.".startswith(f"{prefix}.") for prefix in prefixes)
+
+
+def loaded_by(statement: str) -> set[str]:
+    code = f"import sys\n{statement}\nprint(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    return set(done.stdout.split())
+
+
+def test_the_walk_sees_every_kind_of_import() -> None:
+    text = "import a.b\nfrom c import d\ndef f():\n    from e.f import g\nif TYPE_CHECKING:\n    import h\n"
+    assert set(imports(ast.parse(text))) == {("a.b", False), ("c.d", False), ("e.f.g", False), ("h", True)}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_a_room_imports_only_what_it_may(path: Path) -> None:
+    if room(path) == "cli":
+        return
+    free, typed = ALLOWED[room(path)], TYPES_ONLY.get(room(path), set())
+    assert [n for n, types in sorted(ours(path)) if not permitted(n, free | typed if types else free)] == []
+
+
+def test_no_room_leads_back_to_itself() -> None:
+    arrows: dict[str, set[str]] = {}
+    for path in FILES:
+        arrows.setdefault(room(path), set()).update(name.split(".")[0] for name, _ in ours(path))
+    order = list(graphlib.TopologicalSorter(arrows).static_order())
+    assert order[-1] == "cli" or "cli" not in set().union(*arrows.values())
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_nothing_knows_the_notebooks_the_workflow_or_the_book(path: Path) -> None:
+    assert {name.split(".")[0] for name, _ in imports(ast.parse(path.read_text()))} & OUTSIDE == set()
+
+
+def test_the_grading_worker_needs_the_standard_library_alone() -> None:
+    found = {name.split(".")[0] for name, _ in imports(ast.parse((SOURCE / "grading" / "worker.py").read_text()))}
+    assert found - set(sys.stdlib_module_names) == set()
+
+
+@pytest.mark.parametrize("module", ["cli", "parameters", "profiles", "records", "tasks", "grading", "models"])
+def test_a_light_module_starts_without_heavy_libraries(module: str) -> None:
+    heavy = {"torch", "transformers", "pandas", "matplotlib", "scipy", "sklearn", "datasets"}
+    assert loaded_by(f"import tradeoffs.{module}") & heavy == set()

@@ -1,0 +1,142 @@
+"""Profiles: a wrong file stops the study with one line; a right one becomes jobs in an order that works."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tradeoffs.parameters import ParameterError
+from tradeoffs.profiles import jobs, load_profile
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = sorted((ROOT / "config").glob("*.yaml"))
+
+RIGHT = """
+name: trial
+policies:
+  sft: {method: sft, steps: 2}
+  dpo: {method: dpo, start: sft, prompts: 8}
+arms:
+  base: {policy: base}
+  dpo: {policy: dpo}
+  dpo-45: {policy: dpo, angle: 45.0}
+generate: {max_new_tokens: 8}
+"""
+
+REFUSED = [
+    ("policies:", "polices: {}\npolicies:", "polices: .*; accepts name, model, problems, seed, policies, arms"),
+    ("generate:", "generates:", "generates: .*; accepts name, model"),
+    ("{policy: dpo}", "{policy: dpo, angel: 3}", r"arms\.dpo\.angel: .*; accepts policy, angle$"),
+    ("{policy: dpo}", "{policy: dpa}", r"arms\.dpo\.policy: got 'dpa'; accepts base, sft, dpo$"),
+    ("{policy: dpo}", "{angle: 3}", r"arms\.dpo\.policy: Field required"),
+    ("start: sft", "start: sfd", "policies: dpo start from unknown policies or from each other"),
+    ("steps: 2", "steps: 2, start: dpo", "policies: sft, dpo start from unknown policies or from each other"),
+    ("steps: 2", "steps: 0", "align sft: steps: got 0; accepts integer >= 1"),
+    ("steps: 2", "stepz: 2", "align sft: stepz: no such parameter; did you mean 'steps'"),
+    ("max_new_tokens: 8", "max_new_tokens: many", "generate base: max_new_tokens: got 'many'; accepts integer >= 1"),
+    ("angle: 45.0", "angle: 145.0", "generate dpo-45: angle: got 145.0; accepts number >= -90 and <= 90"),
+    ("angle: 45.0", "angle: left", r"arms\.dpo-45\.angle: Input should be a valid number"),
+    ("generate:", "analyse: {draws: 3}\ngenerate:", "analyse all: draws: got 3; accepts integer >= 100"),
+    ("generate:", "throughput: {blocks: 1}\ngenerate:", "throughput all: blocks: got 1; accepts integer >= 2"),
+    ("generate:", "grade: {workers: 0}\ngenerate:", "grade base: workers: got 0; accepts integer >= 1"),
+    ("generate:", "model: embeded\ngenerate:", "align sft: model: got 'embeded'; unknown model; accepts"),
+    ("  sft: {", "  sft/../x: {", "policies: got 'sft/../x'; accepts names of letters, digits and hyphens"),
+    ("name: trial", "name: Trial One", "name: String should match pattern"),
+    ("name: trial", "name: [", "not YAML"),
+    ("{method: sft, steps: 2}", "sft", r"policies\.sft: Input should be a valid dictionary"),
+]
+
+
+@pytest.fixture(autouse=True)
+def in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def written(folder: Path, text: str) -> str:
+    path = folder / "trial.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_there_are_profiles() -> None:
+    assert {"laptop", "smoke"} <= {path.stem for path in FILES}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_profile_loads_by_its_name_and_bears_it(path: Path) -> None:
+    assert load_profile(path.stem).name == path.stem
+    assert load_profile(str(path)) == load_profile(path.stem)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_profile_compares_with_an_untrained_baseline(path: Path) -> None:
+    arms = load_profile(path.stem).arms
+    assert next(iter(arms.values())).policy == "base"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_jobs_come_after_what_they_need(path: Path) -> None:
+    made: set[str] = set()
+    planned = jobs(load_profile(path.stem))
+    for job in planned:
+        assert set(job.needs) <= made, f"{job.stage} {job.name}"
+        made.add(f"{job.folder}/record.json")
+    assert len(made) == len(planned), "two jobs write one folder"
+
+
+def test_jobs_are_ordered_whatever_the_files_order(tmp_path: Path) -> None:
+    data = yaml.safe_load(RIGHT)
+    data["policies"] = dict(reversed(data["policies"].items()))
+    planned = jobs(load_profile(written(tmp_path, yaml.safe_dump(data, sort_keys=False))))
+    assert [(job.stage, job.name) for job in planned] == [
+        ("align", "sft"),
+        ("align", "dpo"),
+        *((stage, arm) for arm in ("base", "dpo", "dpo-45") for stage in ("generate", "grade")),
+        ("throughput", "all"),
+        ("analyse", "all"),
+    ]
+
+
+def test_jobs_hand_each_other_what_they_write(tmp_path: Path) -> None:
+    planned = {(job.stage, job.name): job for job in jobs(load_profile(written(tmp_path, RIGHT)))}
+    adapter = "runs/trial/align/dpo/adapter"
+    assert planned["align", "dpo"].parameters["start"] == "runs/trial/align/sft/adapter"
+    assert planned["generate", "dpo-45"].parameters["adapter"] == adapter
+    assert planned["generate", "dpo-45"].parameters["angle"] == 45.0
+    assert planned["generate", "dpo-45"].parameters["max_new_tokens"] == 8
+    assert planned["generate", "base"].parameters["adapter"] == ""
+    assert planned["grade", "dpo"].parameters["answers"] == "runs/trial/generate/dpo/answers.jsonl"
+    assert planned["throughput", "all"].parameters["policies"] == {
+        "base": "",
+        "sft": "runs/trial/align/sft/adapter",
+        "dpo": adapter,
+    }
+    assert planned["analyse", "all"].parameters["policies"] == ["base", "dpo", "dpo-45"]
+
+
+def test_overrides_reach_every_stage_and_none_leaves_the_files(tmp_path: Path) -> None:
+    profile = load_profile(written(tmp_path, RIGHT), seed=7, model="owner/name", problems=None)
+    planned = jobs(profile)
+    assert {job.parameters["seed"] for job in planned if job.stage != "grade"} == {7}
+    assert {job.parameters["model"] for job in planned if "model" in job.parameters} == {"owner/name"}
+    assert {job.parameters["problems"] for job in planned if "problems" in job.parameters} == {"bundled"}
+
+
+@pytest.mark.parametrize(("old", "new", "line"), REFUSED, ids=[new.strip() for _, new, _ in REFUSED])
+def test_a_wrong_profile_is_one_line_of_file_place_and_reason(tmp_path: Path, old: str, new: str, line: str) -> None:
+    assert RIGHT.count(old) == 1
+    with pytest.raises(ParameterError, match=rf"trial\.yaml: {line}") as caught:
+        load_profile(written(tmp_path, RIGHT.replace(old, new)))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_profile_that_is_no_mapping_says_what_is_accepted(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match=r"trial\.yaml: accepts a mapping with the keys name, model"):
+        load_profile(written(tmp_path, "- name\n"))
+
+
+def test_an_unknown_profile_says_which_there_are() -> None:
+    with pytest.raises(
+        ParameterError, match="^profile: got 'desktop'; accepts .*laptop.*smoke.* or the path of a YAML"
+    ):
+        load_profile("desktop")
