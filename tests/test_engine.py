@@ -1,7 +1,7 @@
 """The engine's bookkeeping: what counts as output, how prompts become batches, where padding goes."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tradeoffs.inference.engine import STOP_TEXTS, Prompt, batches, count, pad_left
@@ -38,6 +38,7 @@ def test_where_padding_is_the_stop_token_both_kinds_of_stop_are_told_apart() -> 
     assert count([5, 6, EOS, EOS], EOS, EOS, f"a{STOP_TEXTS[0]}") == (2, "stop")
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([EOS, PAD, 5, 6]), max_size=12), st.sampled_from(["", *STOP_TEXTS]))
 def test_no_count_exceeds_the_slots_and_a_full_row_without_a_stop_is_cut(row: list[int], text: str) -> None:
     tokens, finish = count(row, EOS, PAD, text)
@@ -46,6 +47,7 @@ def test_no_count_exceeds_the_slots_and_a_full_row_without_a_stop_is_cut(row: li
     assert not {EOS, PAD} & set(row[: max(0, tokens - 1)])
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 9), max_size=20), st.integers(1, 6))
 def test_batches_hold_every_prompt_once_the_longest_first(lengths: list[int], size: int) -> None:
     given_prompts = prompts(lengths)

@@ -5,7 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tradeoffs.inference.engine import Completion, batches
@@ -60,6 +60,7 @@ def test_a_vector_that_is_no_unit_vector_is_refused(vector: tuple[float, float])
         scalarise(Reward(1.0, 1.0), vector)
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(points, points), min_size=1, max_size=8),
     st.floats(-90, 90),
@@ -73,6 +74,7 @@ def test_the_best_response_does_not_depend_on_the_rewards_scale(
     assert plain.index(max(plain)) == scaled.index(max(scaled))
 
 
+@settings(deadline=None)
 @given(st.floats(-180, 180))
 def test_directions_are_unit_vectors(angle: float) -> None:
     assert math.hypot(*direction(angle)) == pytest.approx(1.0)
@@ -148,6 +150,7 @@ def test_ties_are_broken_by_the_first_sample_and_the_prompt() -> None:
     assert [(good.text, bad.text) for good, bad in found] == [("1/1", "1/0"), ("2/2", "2/0")]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), points, points), min_size=1, max_size=16), st.floats(-90, 90))
 def test_dpas_selection_along_one_direction_is_best_of_n(found: list[tuple[int, float, float]], angle: float) -> None:
     rows = [rated(key, i, h, v) for i, (key, h, v) in enumerate(found)]

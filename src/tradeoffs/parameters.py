@@ -106,7 +106,7 @@ class AlignParameters(Parameters):
     batch_size: int = Field(8, ge=1, description="sequences (DPO: pairs) an optimizer step")
     learning_rate: float = Field(5e-4, gt=0, le=1, description="peak learning rate, linear decay to 0")
     lora_rank: int = Field(16, ge=1, le=512, description="rank of the LoRA adapter")
-    max_length: int = Field(512, ge=16, description="tokens; longer training sequences are refused")
+    max_length: int = Field(512, ge=16, description="tokens; longer training examples are left out")
     prompts: int = Field(32, ge=1, description="prompts sampled from (DPA: in each round)")
     samples: int = Field(4, ge=2, description="responses a prompt")
     temperature: float = Field(1.0, gt=0, le=5, description="sampling temperature")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tradeoffs.parameters import MODELS, ParameterError, check
 
@@ -53,6 +53,23 @@ class Profile(BaseModel):
             if not name.replace("-", "").isalnum():
                 raise ValueError(f"got {name!r}; accepts names of letters, digits and hyphens")
         return value
+
+    @model_validator(mode="after")
+    def _no_clash(self) -> Profile:
+        if "base" in self.policies:
+            raise ValueError("policies: got 'base', the name of the untrained model; accepts any other name")
+        sections = {
+            "generate": self.generate,
+            "throughput": self.throughput,
+            "grade": self.grade,
+            "analyse": self.analyse,
+        }
+        for where, section in (sections | self.policies).items():
+            if "out" in section:
+                raise ValueError(
+                    f"{where}: got 'out'; the workflow decides where stages write; accepts the other parameters"
+                )
+        return self
 
 
 class Job(NamedTuple):

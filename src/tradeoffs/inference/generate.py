@@ -23,6 +23,7 @@ from tradeoffs.records import (
     read_record,
     read_rows,
     write_record,
+    write_text,
 )
 from tradeoffs.tasks import code_messages, load_problems, stratified
 
@@ -109,8 +110,7 @@ def _complete_batches(path: Path, prompts: list[Prompt], batch_size: int) -> fro
     complete = frozenset(n for n, batch in enumerate(plan) if {p.key for p in batch} == have[n])
     kept = [row for row in rows if row.batch in complete]
     if len(kept) != len(rows):
-        path.unlink()
-        append_jsonl(path, kept)
+        write_text(path, "".join(row.model_dump_json() + "\n" for row in kept))
     return complete
 
 

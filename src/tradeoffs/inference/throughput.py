@@ -32,6 +32,7 @@ from tradeoffs.records import (
     read_record,
     read_rows,
     write_record,
+    write_text,
 )
 
 if TYPE_CHECKING:
@@ -99,8 +100,7 @@ def _complete_blocks(path: Path, policies: int) -> int:
     while sum(row.block == complete for row in rows) == policies:
         complete += 1
     if len(rows) != complete * policies:
-        path.unlink()
-        append_jsonl(path, [row for row in rows if row.block < complete])
+        write_text(path, "".join(row.model_dump_json() + "\n" for row in rows if row.block < complete))
     return complete
 
 

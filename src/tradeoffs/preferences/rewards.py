@@ -42,7 +42,7 @@ def scalarise(reward: Reward, vector: tuple[float, float]) -> float:
     Source: linear scalarisation as in DPA's algorithm figure, arXiv 2402.18571.
     """
     norm = math.hypot(*vector)
-    if abs(norm - 1) > 1e-6:
+    if not abs(norm - 1) <= 1e-6:  # so written, NaN is refused, too
         raise ValueError(f"direction: got {vector} of norm {norm:.4f}; accepts a unit vector (cos a, sin a)")
     return vector[0] * reward.helpfulness + vector[1] * reward.verbosity
 
