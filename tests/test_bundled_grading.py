@@ -42,7 +42,7 @@ def test_training_references_are_fully_helpful_and_empty_answers_are_not(grader:
 def test_a_wrong_value_is_worth_more_than_a_wrong_shape_and_that_more_than_a_crash(grader: Grader) -> None:
     tasks = synthetic.generate(200, seed=1, libraries=["Numpy"])
     task = next(t for t in tasks if t["metadata"]["tier"] == 1 and "result = ..." in t["prompt"])
-    answers = [task["reference_code"], "result = None", "undefined_name", "this is not python"]
+    answers = [task["reference_code"], "result = None", "undefined_name", "Here is the answer: use cumsum."]
     verdicts = grader.grade([Job(0, k, code, task) for k, code in enumerate(answers)])
     right, none, crash, prose = (code_helpfulness(c, v) for c, v in zip(answers, verdicts, strict=True))
     assert right == 100 and right > none > crash > prose == 0
