@@ -479,7 +479,9 @@ def test_an_answer_cannot_gain_rights(walls: Grader) -> None:
 def test_an_interrupt_leaves_no_process_behind(python: Path, tmp_path: Path, how: signal.Signals) -> None:
     script = tmp_path / "run.py"
     script.write_text(
-        "import sys\nfrom tradeoffs.grading import Grader, Job\n"
+        # a shell that starts its jobs in the background hands down an ignored SIGINT
+        "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from tradeoffs.grading import Grader, Job\n"
         f"problem = {TOY!r}\n"
         f"with Grader({str(python)!r}, time_limit=60) as grader:\n"
         "    grader.grade([Job(0, i, f'import time; time.sleep(50) # {i} interruptmark', problem) for i in range(4)])\n"
