@@ -69,9 +69,15 @@ def test_every_profile_loads_by_its_name_and_bears_it(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_every_profile_compares_with_an_untrained_baseline(path: Path) -> None:
-    arms = load_profile(path.stem).arms
-    assert next(iter(arms.values())).policy == "base"
+def test_every_profile_has_the_untrained_model_among_its_arms(path: Path) -> None:
+    assert "base" in {arm.policy for arm in load_profile(path.stem).arms.values()}
+
+
+def test_laptop_compares_aligned_policies_with_the_one_they_start_from() -> None:
+    profile = load_profile("laptop")
+    baseline = next(iter(profile.arms.values())).policy
+    aligned = [p for p in profile.policies.values() if p["method"] != "sft"]
+    assert aligned and all(p["start"] == baseline for p in aligned)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
