@@ -173,7 +173,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """The tokenizer that belongs to a model name, padding on the left as decoding needs."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(_source(name), padding_side="left")
+    tokenizer = AutoTokenizer.from_pretrained(weights_folder(name), padding_side="left")
     if tokenizer.chat_template is None:
         tokenizer.chat_template = CHAT_TEMPLATE
     if tokenizer.pad_token is None:
@@ -181,7 +181,8 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _source(name: str) -> str:
+def weights_folder(name: str) -> str:
+    """Where a model name's weights are loaded from: the converted folder for `embedded`, else the name itself."""
     return str(embedded_folder()) if name == "embedded" else name
 
 
@@ -204,7 +205,7 @@ def load(name: str, adapter: str = "", *, dtype: str = "auto", device: str = "au
     from transformers import AutoModelForCausalLM
 
     where = resolve_device(device)
-    source = _source(name)
+    source = weights_folder(name)
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=resolve_dtype(dtype))
         tokenizer = load_tokenizer(name)

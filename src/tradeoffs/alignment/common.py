@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from tradeoffs.models import Policy, load, merge
+from tradeoffs.models import Policy, load
 from tradeoffs.parameters import AlignParameters
 from tradeoffs.progress import bar
 from tradeoffs.records import TrainingStep, append_jsonl, read_rows
@@ -171,9 +171,9 @@ def finish(parameters: AlignParameters, new: Path, folder: Path) -> None:
         from peft import PeftModel
         from transformers import AutoModelForCausalLM
 
-        from tradeoffs.models import _source
+        from tradeoffs.models import weights_folder
 
-        base = AutoModelForCausalLM.from_pretrained(_source(parameters.model))
+        base = AutoModelForCausalLM.from_pretrained(weights_folder(parameters.model))
         both = PeftModel.from_pretrained(base, parameters.start, adapter_name="start")
         both.load_adapter(str(new), adapter_name="new")
         both.add_weighted_adapter(["start", "new"], [1.0, 1.0], adapter_name="default", combination_type="cat")
@@ -211,7 +211,6 @@ __all__ = [
     "fits",
     "last_checkpoint",
     "lora",
-    "merge",
     "merged_copy",
     "save_adapter",
     "silence",
