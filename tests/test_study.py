@@ -41,6 +41,10 @@ def study(tmp_path_factory: pytest.TempPathFactory, tiny: Path, grading_python: 
         source = ROOT / name
         ignore = shutil.ignore_patterns("_results", "lab", "__pycache__")
         shutil.copytree(source, place / name, ignore=ignore) if source.is_dir() else shutil.copy(source, place / name)
+    # A clone holds results that someone else committed; they stand for no stage that ran here.
+    (place / "results" / "smoke" / "lab").mkdir(parents=True)
+    (place / "results" / "smoke" / "record.json").write_text("{}")
+    (place / "results" / "smoke" / "lab" / "grade-gone.ipynb").write_text("{}")
     environment = os.environ | {"TRADEOFFS_GRADING_PYTHON": str(grading_python), "PYTHONPATH": str(ROOT / "src")}
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     began = subprocess.Popen(
@@ -56,17 +60,20 @@ def study(tmp_path_factory: pytest.TempPathFactory, tiny: Path, grading_python: 
         len(list(place.glob("runs/smoke/**/record.json"))) < 2 and time.monotonic() < deadline and began.poll() is None
     ):
         time.sleep(0.5)
+    committed = (place / "results" / "smoke" / "record.json").read_text()
     finished_before = {path: path.stat().st_mtime_ns for path in place.glob("runs/smoke/**/record.json")}
     os.killpg(began.pid, signal.SIGKILL)
     began.wait()
     again = subprocess.run(command(tiny), cwd=place, env=environment, capture_output=True, text=True)
     third = subprocess.run(command(tiny), cwd=place, env=environment, capture_output=True, text=True)
-    return {"place": place, "before": finished_before, "again": again, "third": third, "environment": environment}
+    return {"place": place, "before": finished_before, "committed": committed, "again": again, "third": third, "environment": environment}
 
 
 def test_a_killed_study_goes_on_and_ends(study: dict) -> None:
     assert study["again"].returncode == 0, study["again"].stdout[-3000:] + study["again"].stderr[-3000:]
-    assert (study["place"] / "results" / "smoke" / "record.json").is_file()
+    assert study["committed"] == "{}", "results were touched before the study was complete"
+    assert json.loads((study["place"] / "results" / "smoke" / "record.json").read_text())["stage"] == "analyse"
+    assert sorted(path.name for path in (study["place"] / "results").iterdir()) == ["smoke"]
     assert len(study["before"]) >= 2
     before = study["before"]
     newest = max(
@@ -87,8 +94,8 @@ def test_progress_says_which_stage_of_how_many(study: dict) -> None:
 
 def test_every_record_has_parameters_counts_and_provenance(study: dict) -> None:
     records = [json.loads(path.read_text()) for path in study["place"].glob("runs/smoke/**/record.json")]
-    assert {r["stage"] for r in records} == {"align", "generate", "grade", "throughput"}
-    for record in records:
+    assert {r["stage"] for r in records} == {"align", "generate", "grade", "throughput", "analyse"}
+    for record in (r for r in records if r["stage"] != "analyse"):
         assert record["schema_version"] == 1
         assert {"planned", "completed", "failed"} <= record["counts"].keys()
         assert record["provenance"]["cores"] >= 1 and record["provenance"]["packages"]["torch"]

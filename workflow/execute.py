@@ -1,7 +1,8 @@
-"""Execute one stage's notebook through Papermill, with its progress visible, and publish the executed notebook.
+"""Execute one stage's notebook through Papermill, with its progress visible; the last stage publishes the study's results.
 
-Called by the workflow, one process a job. The executed notebook stays beside the stage's rows and a copy, with this machine's paths
-taken out, goes to the book's lab notebook under `results/<profile>/lab/`.
+Called by the workflow, one process a job. Everything is written under `runs/<profile>/`. When the analysis is done, its tables, figures and
+records and every executed notebook, with this machine's paths taken out, replace `results/<profile>/` in one move, so that the book never
+reads results of two studies mixed.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -32,6 +34,24 @@ def published(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return clean
 
 
+def publish(analysed: Path, notebooks: Path, results: Path) -> None:
+    """Replace `results` by what the analysis wrote and the notebooks of the stages that it read."""
+    new, old = (results.with_name(f".{results.name}.{word}") for word in ("new", "old"))
+    for left in (new, old):
+        shutil.rmtree(left, ignore_errors=True)
+    shutil.copytree(analysed, new)
+    (new / "lab").mkdir()
+    current = {path.stem for path in analysed.glob("stages/*.json")} | {"analyse"}
+    for path in sorted(notebooks.glob("*.ipynb")):
+        if path.stem.removesuffix("-all") not in current:
+            continue  # of an arm that the profile no longer has
+        nbformat.write(published(nbformat.read(path, as_version=4)), new / "lab" / path.name)
+    if results.exists():
+        results.rename(old)
+    new.rename(results)
+    shutil.rmtree(old, ignore_errors=True)
+
+
 def _is_progress(output: nbformat.NotebookNode) -> bool:
     lines = [line for line in output.get("text", "").splitlines() if line.strip()]
     return output.get("name") == "stderr" or all(
@@ -50,7 +70,6 @@ def main() -> int:
     finished = len(list(Path("runs", a.profile).rglob("record.json")))
     title = a.stage if a.name == "all" else f"{a.stage} {a.name}"
     print(f"\n=== stage {finished + 1} of {a.total}: {title}", flush=True)
-    lab = Path("results", a.profile, "lab")
     executed = Path("runs", a.profile, "notebooks", f"{a.stage}-{a.name}.ipynb")
     executed.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "papermill", f"notebooks/{a.stage}.ipynb", str(executed), "-y", a.parameters]
@@ -60,8 +79,8 @@ def main() -> int:
     if status != 0 or not (out / "record.json").is_file():
         print(f"stage failed: {title}; see {executed}; the same command goes on from here", file=sys.stderr)
         return status or 1
-    lab.mkdir(parents=True, exist_ok=True)
-    nbformat.write(published(nbformat.read(executed, as_version=4)), lab / f"{a.stage}-{a.name}.ipynb")
+    if a.stage == "analyse":
+        publish(out, executed.parent, Path("results", a.profile))
     print(f"=== done: {title} in {time.perf_counter() - began:.0f} s", flush=True)
     return 0
 

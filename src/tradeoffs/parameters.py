@@ -192,7 +192,7 @@ class AnalyseParameters(Parameters):
         ["base"], min_length=1, description="policies in the order of tables and figures; the first is the baseline"
     )
     problems: ProblemSet = "bundled"
-    out: OutFolder = "results/laptop"
+    out: OutFolder = "runs/analyse"
     draws: int = Field(2000, ge=100, description="bootstrap draws")
     seed: Seed = 0
 

@@ -152,16 +152,15 @@ def jobs(profile: Profile) -> list[Job]:
     timing = {"model": profile.model, "seed": profile.seed, "policies": adapters, "out": f"{runs}/throughput"}
     trained = tuple(f"{runs}/align/{name}/record.json" for name in profile.policies)
     done.append(Job("throughput", "all", f"{runs}/throughput", timing | profile.throughput, trained))
-    results = f"results/{profile.name}"
     analysis = {
         "runs": runs,
         "policies": list(profile.arms),
         "problems": profile.problems,
-        "out": results,
+        "out": f"{runs}/analyse",
         "seed": profile.seed,
     }
     every = tuple(f"{job.folder}/record.json" for job in done)
-    done.append(Job("analyse", "all", results, analysis | profile.analyse, every))
+    done.append(Job("analyse", "all", f"{runs}/analyse", analysis | profile.analyse, every))
     return done
 
 
