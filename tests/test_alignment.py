@@ -1,5 +1,6 @@
 """Training: the registry, losses against hand-worked values, resumption, and an adapter that is one whole."""
 
+import contextlib
 import json
 import math
 from pathlib import Path
@@ -49,6 +50,25 @@ def test_sft_loss_is_the_mean_negative_log_likelihood_of_the_completion_alone(ti
             count += 1
     logged = read_rows(tmp_path / "sft" / "steps.jsonl", TrainingStep)[0].loss
     assert logged == pytest.approx(total / count, abs=2e-4)
+
+
+@pytest.mark.parametrize("method", ["sft", "dpo"])
+def test_scoring_answers_only_changes_neither_loss_nor_weights(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    shared = dict(method=method, domain="general", prompts=4, samples=2, max_new_tokens=6, steps=2)
+    align(parameters(tiny, tmp_path / "answers", **shared))
+    monkeypatch.setattr(f"tradeoffs.alignment.{method}.scored_positions_only", contextlib.nullcontext)
+    align(parameters(tiny, tmp_path / "everything", **shared))
+    logged = [
+        [row.loss for row in read_rows(tmp_path / name / "steps.jsonl", TrainingStep)]
+        for name in ("answers", "everything")
+    ]
+    assert logged[0] == pytest.approx(logged[1], abs=1e-5)
+    other = weights(tmp_path / "everything")
+    # Adam divides by the gradient's size, so rounding in an element whose gradient is near zero shows in full
+    for name, tensor in weights(tmp_path / "answers").items():
+        assert torch.quantile((tensor - other[name]).abs().float(), 0.99) < 1e-5, name
 
 
 def test_dpo_starts_at_log_two(tiny: Path, tmp_path: Path) -> None:

@@ -66,7 +66,14 @@ def study(tmp_path_factory: pytest.TempPathFactory, tiny: Path, grading_python: 
     began.wait()
     again = subprocess.run(command(tiny), cwd=place, env=environment, capture_output=True, text=True)
     third = subprocess.run(command(tiny), cwd=place, env=environment, capture_output=True, text=True)
-    return {"place": place, "before": finished_before, "committed": committed, "again": again, "third": third, "environment": environment}
+    return {
+        "place": place,
+        "before": finished_before,
+        "committed": committed,
+        "again": again,
+        "third": third,
+        "environment": environment,
+    }
 
 
 def test_a_killed_study_goes_on_and_ends(study: dict) -> None:

@@ -17,6 +17,7 @@ from tradeoffs.alignment.common import (
     last_checkpoint,
     lora,
     save_adapter,
+    scored_positions_only,
     silence,
     start_policy,
     trainer_settings,
@@ -80,7 +81,8 @@ def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
         callbacks=[StepLog(folder / "steps.jsonl", parameters.steps, "dpo")],
     )
     silence(trainer)
-    trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+    with scored_positions_only():
+        trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     assert isinstance(trainer.model, PeftModel)
     finish(parameters, save_adapter(trainer.model, folder / "new"), folder)
     return {

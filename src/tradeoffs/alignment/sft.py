@@ -16,6 +16,7 @@ from tradeoffs.alignment.common import (
     last_checkpoint,
     lora,
     save_adapter,
+    scored_positions_only,
     silence,
     start_policy,
     trainer_settings,
@@ -57,14 +58,20 @@ def fine_tune(
     rows = [{"prompt": m, "completion": [{"role": "assistant", "content": a}]} for m, a in kept]
     trainer = SFTTrainer(
         model=model,
-        args=SFTConfig(**trainer_settings(parameters, folder), completion_only_loss=True, packing=False),
+        args=SFTConfig(
+            **trainer_settings(parameters, folder),
+            completion_only_loss=True,
+            packing=False,
+            train_sampling_strategy="group_by_length",  # else a fifth of what is computed is padding
+        ),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
         peft_config=None if isinstance(model, PeftModel) else lora(parameters),
         callbacks=[log],
     )
     silence(trainer)
-    trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+    with scored_positions_only():
+        trainer.train(resume_from_checkpoint=last_checkpoint(folder))
     assert isinstance(trainer.model, PeftModel)
     return trainer.model
 
