@@ -1,10 +1,14 @@
 """The engine's bookkeeping: what counts as output, how prompts become batches, where padding goes."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tradeoffs.inference.engine import STOP_TEXTS, Prompt, batches, count, pad_left
+from tradeoffs.inference.engine import STOP_TEXTS, Prompt, batches, count, decode, pad_left, resume
+from tradeoffs.models import load
+from tradeoffs.records import Answer, append_jsonl, read_rows
 
 EOS, PAD = 2, 0
 
@@ -68,3 +72,30 @@ def test_rows_are_padded_on_the_left_and_masked_there() -> None:
     ids, mask = pad_left([[5, 6, 7], [8], [PAD, 9]], PAD, "cpu")
     assert ids.tolist() == [[5, 6, 7], [PAD, PAD, 8], [PAD, PAD, 9]]
     assert mask.tolist() == [[1, 1, 1], [0, 0, 1], [0, 1, 1]]
+
+
+def test_watching_each_token_changes_nothing(tiny: Path) -> None:
+    policy = load(str(tiny))
+    plan = [Prompt((k,), [5 + k, 6, 7]) for k in range(3)]
+    seen: list[int] = []
+    watched = list(decode(policy, plan, max_new_tokens=6, on_token=seen.append))
+    plain = list(decode(policy, plan, max_new_tokens=6))
+    assert [[r.text for r in rows] for rows in watched] == [[r.text for r in rows] for rows in plain]
+    assert seen == list(range(1, watched[0][0].slots + 1))
+
+
+def test_a_batch_cut_short_by_a_kill_is_removed_and_named_as_missing(tmp_path: Path) -> None:
+    plan = batches(prompts([3, 3, 2, 2]), 2)
+    rows = [
+        Answer(
+            problem_id=prompt.key[0], sample=0, prompt_tokens=3, tokens=1, slots=1, finish="stop", seconds=1.0,
+            batch=number, batch_seconds=1.0, batch_size=2, raw="", code="",
+        )
+        for number, batch in enumerate(plan)
+        for prompt in batch
+    ]  # fmt: skip
+    path = tmp_path / "answers.jsonl"
+    append_jsonl(path, rows[:3])
+    kept = resume(path, Answer, plan, key=lambda row: (row.problem_id, row.sample))
+    assert [row.batch for row in kept] == [0, 0]
+    assert read_rows(path, Answer) == kept

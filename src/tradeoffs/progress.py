@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -32,6 +33,14 @@ def bar(items: Iterable[Any] | None = None, *, total: int, what: str, unit: str,
 def tick(progress: tqdm[Any]) -> None:
     """Advance a bar by one; as a callback."""
     progress.update(1)
+
+
+def note(progress: tqdm[Any], text: str) -> None:
+    """Show a remark beside a bar that has not moved, at most as often as the bar itself may be drawn."""
+    progress.set_postfix_str(text, refresh=False)
+    if time.time() - progress.last_print_t >= progress.mininterval:
+        progress.refresh()
+        progress.last_print_t = time.time()
 
 
 class _Lines:

@@ -7,13 +7,17 @@ what the batch decodes for a row after that is padding (`slots` counts it), neve
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from tradeoffs.models import Policy
+from tradeoffs.records import Row, read_rows, write_text
 
 if TYPE_CHECKING:
     import torch
+
+RowT = TypeVar("RowT", bound=Row)
 
 STOP_TEXTS = ("</code>", "# SOLUTION END")
 
@@ -45,6 +49,28 @@ def batches(prompts: Sequence[Prompt], batch_size: int) -> list[list[Prompt]]:
     return [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
 
 
+def resume(
+    path: Path, row_type: type[RowT], plan: Sequence[Sequence[Prompt]], key: Callable[[RowT], tuple[int, ...]]
+) -> list[RowT]:
+    """The rows of the batches that an earlier run finished; rows of one that a kill cut short are removed, to be made again.
+
+    Args:
+        path: file of rows that have a `batch` number.
+        row_type: their model.
+        plan: the run's batches, see `batches`.
+        key: a row's key, as in its `Prompt`.
+    """
+    rows = read_rows(path, row_type)
+    have: dict[int, set[tuple[int, ...]]] = {}
+    for row in rows:
+        have.setdefault(row.batch, set()).add(key(row))  # type: ignore[attr-defined]
+    complete = {number for number, batch in enumerate(plan) if {prompt.key for prompt in batch} == have.get(number)}
+    kept = [row for row in rows if row.batch in complete]  # type: ignore[attr-defined]
+    if len(kept) != len(rows):
+        write_text(path, "".join(row.model_dump_json() + "\n" for row in kept))
+    return kept
+
+
 def pad_left(rows: Sequence[list[int]], pad: int, device: str | torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Stack token lists of different length, padded on the left.
 
@@ -68,6 +94,7 @@ def decode_batch(
     top_p: float,
     number: int,
     seed: int,
+    on_token: Callable[[int], None] | None = None,
 ) -> list[Completion]:
     """Decode one batch and time it.
 
@@ -78,6 +105,7 @@ def decode_batch(
         temperature: 0 for greedy decoding.
         top_p: nucleus sampling's mass; unused when greedy.
         number, seed: the batch's number and the run's seed; together they fix the sampled tokens, so that a resumed run repeats them.
+        on_token: called after each decoding step with the number of steps done; for progress within a long batch.
 
     Raises:
         ValueError: a prompt leaves no room for an answer in the model's context.
@@ -108,6 +136,7 @@ def decode_batch(
             pad_token_id=pad,
             stop_strings=list(STOP_TEXTS),
             tokenizer=tokenizer,
+            stopping_criteria=_watch(on_token, ids.shape[1]),
             **sampling,
         )
     synchronise(model.device)
@@ -121,6 +150,18 @@ def decode_batch(
             Completion(prompt.key, text, len(prompt.ids), tokens, len(row), finish, number, seconds, len(batch))
         )
     return done
+
+
+def _watch(on_token: Callable[[int], None] | None, prompt_tokens: int) -> list[Any]:
+    """A stopping criterion that never stops anything: transformers calls it after each step."""
+    import torch
+
+    def watch(ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        assert on_token is not None
+        on_token(ids.shape[1] - prompt_tokens)
+        return torch.zeros(ids.shape[0], dtype=torch.bool, device=ids.device)
+
+    return [watch] if on_token is not None else []
 
 
 def count(row: Sequence[int], eos: int, pad: int, text: str) -> tuple[int, str]:
@@ -149,6 +190,7 @@ def decode(
     batch_size: int = 16,
     seed: int = 0,
     skip: frozenset[int] = frozenset(),
+    on_token: Callable[[int], None] | None = None,
 ) -> Iterator[list[Completion]]:
     """Decode all prompts, a batch at a time, leaving out the batches whose numbers are in `skip` (done by an earlier run)."""
     for number, batch in enumerate(batches(prompts, batch_size)):
@@ -161,6 +203,7 @@ def decode(
                 top_p=top_p,
                 number=number,
                 seed=seed,
+                on_token=on_token,
             )
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from tradeoffs.grading import extract
-from tradeoffs.inference.engine import Prompt, batches, decode
+from tradeoffs.inference.engine import Prompt, batches, decode, resume
 from tradeoffs.inference.throughput import timed_generation
 from tradeoffs.models import Policy, load, resolve_device
 from tradeoffs.parameters import GenerateParameters
-from tradeoffs.progress import bar
+from tradeoffs.progress import bar, note
 from tradeoffs.records import (
     Answer,
     Record,
@@ -23,7 +23,6 @@ from tradeoffs.records import (
     read_record,
     read_rows,
     write_record,
-    write_text,
 )
 from tradeoffs.tasks import code_messages, load_problems, stratified
 
@@ -53,9 +52,9 @@ def generate(parameters: GenerateParameters) -> Record:
         prompts += [Prompt((problem["metadata"]["problem_id"], k), ids) for k in range(parameters.samples)]
     path = folder / "answers.jsonl"
     probe(policy, folder)
-    skip = _complete_batches(path, prompts, parameters.batch_size)
-    done = len(read_rows(path, Answer))
-    with bar(total=len(prompts), initial=done, what=f"answers of {parameters.policy}", unit="answer") as progress:
+    plan = batches(prompts, parameters.batch_size)
+    done = resume(path, Answer, plan, key=lambda row: (row.problem_id, row.sample))
+    with bar(total=len(prompts), initial=len(done), what=f"answers of {parameters.policy}", unit="answer") as progress:
         for rows in decode(
             policy,
             prompts,
@@ -64,7 +63,8 @@ def generate(parameters: GenerateParameters) -> Record:
             top_p=parameters.top_p,
             batch_size=parameters.batch_size,
             seed=parameters.seed,
-            skip=skip,
+            skip=frozenset(row.batch for row in done),
+            on_token=lambda n: note(progress, f"token {n} of at most {parameters.max_new_tokens}"),
         ):
             append_jsonl(path, [_answer(row) for row in rows])
             progress.update(len(rows))
@@ -100,18 +100,6 @@ def probe(policy: Policy, folder: Path) -> None:
     timed_generation(policy.model, prompts, 2)
     prefill_s, decode_s = timed_generation(policy.model, prompts, PROBE_TOKENS)
     append_jsonl(folder / "probes.jsonl", [{"tokens_per_s": 4 * PROBE_TOKENS / (prefill_s + decode_s)}])
-
-
-def _complete_batches(path: Path, prompts: list[Prompt], batch_size: int) -> frozenset[int]:
-    """Numbers of the batches that an earlier run finished; rows of one that a kill cut short are removed, to be made again."""
-    rows = read_rows(path, Answer)
-    plan = batches(prompts, batch_size)
-    have = {number: {(r.problem_id, r.sample) for r in rows if r.batch == number} for number in range(len(plan))}
-    complete = frozenset(n for n, batch in enumerate(plan) if {p.key for p in batch} == have[n])
-    kept = [row for row in rows if row.batch in complete]
-    if len(kept) != len(rows):
-        write_text(path, "".join(row.model_dump_json() + "\n" for row in kept))
-    return complete
 
 
 def _answer(row: Any) -> Answer:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tradeoffs.grading import Grader, Job, extract
-from tradeoffs.inference.engine import Prompt, batches, decode
+from tradeoffs.inference.engine import Prompt, batches, decode, resume
 from tradeoffs.models import Policy
 from tradeoffs.preferences.reward_model import RewardModel, features
 from tradeoffs.preferences.rewards import Reward, code_helpfulness, direction, scalarise, verbosity
-from tradeoffs.progress import bar, tick
-from tradeoffs.records import Row, append_jsonl, read_rows, write_text
+from tradeoffs.progress import bar, note, tick
+from tradeoffs.records import Row, append_jsonl, read_rows
 from tradeoffs.tasks.examples import Example
 
 TIME_LIMIT_S = 10.0  # training tasks take milliseconds; a candidate that runs longer is as bad as one that crashes
@@ -56,7 +56,7 @@ def sample(
     temperature: float,
     max_new_tokens: int,
     seed: int,
-    batch_size: int = 32,
+    batch_size: int = 64,
 ) -> list[Response]:
     """Draw `samples` responses to each example, appended to `folder/responses.jsonl`; a second call does only what is missing.
 
@@ -69,8 +69,7 @@ def sample(
         ids: Any = tokenizer.apply_chat_template(example.messages(angle), add_generation_prompt=True, return_dict=False)
         prompts += [Prompt((example.key, k), list(ids)) for k in range(samples)]
     path = folder / "responses.jsonl"
-    done = _finished(path, batches(prompts, batch_size))
-    skip = frozenset(row.batch for row in done)
+    done = resume(path, Response, batches(prompts, batch_size), key=lambda row: (row.key, row.sample))
     with bar(total=len(prompts), initial=len(done), what="sampling", unit="response") as progress:
         for rows in decode(
             policy,
@@ -79,7 +78,8 @@ def sample(
             temperature=temperature,
             batch_size=batch_size,
             seed=seed,
-            skip=skip,
+            skip=frozenset(row.batch for row in done),
+            on_token=lambda n: note(progress, f"token {n} of at most {max_new_tokens}"),
         ):
             new = [
                 Response(key=r.key[0], sample=r.key[1], batch=r.batch, text=r.text, tokens=r.tokens, finish=r.finish)
@@ -89,16 +89,6 @@ def sample(
             done += new
             progress.update(len(new))
     return sorted(done, key=lambda row: (row.key, row.sample))
-
-
-def _finished(path: Path, plan: Sequence[Sequence[Prompt]]) -> list[Response]:
-    """The responses of complete batches; those of a batch that a kill cut short are removed, to be drawn again."""
-    rows = read_rows(path, Response)
-    have = Counter(row.batch for row in rows)
-    done = [row for row in rows if row.batch < len(plan) and have[row.batch] == len(plan[row.batch])]
-    if len(done) < len(rows):
-        write_text(path, "".join(row.model_dump_json() + "\n" for row in done))
-    return done
 
 
 def rate(
