@@ -2,7 +2,7 @@
 
 P(a preferred to b) = sigmoid(r(a) - r(b)) with r linear in the mean last hidden state of the response's tokens, given its prompt
 (Bradley-Terry; section 1.2 of the RLHFlow guidebook). With a frozen backbone the maximum likelihood fit is a logistic regression on
-differences of features, without intercept. It is trained on the project's own instruction/answer pairs, each answer against two of four
+differences of features, without intercept. It is trained on the project's own instruction/answer pairs, each answer against one of four
 ways of being worse: an answer to something else, one that breaks off, one that repeats itself, and one whose words are out of order.
 """
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-VERSION = 1
+VERSION = 2
 PENALTY = 0.01
-FORMS = 2
+FORMS = 1
 
 
 class RewardModel(NamedTuple):
