@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import study_grading
 import study_mathml
 import study_notebooks
 import study_tables as tables
@@ -247,6 +248,7 @@ def prepare(app: Sphinx, config: Config) -> None:
     results = load(Path(os.environ.get("TRADEOFFS_RESULTS") or source.parent / "results") / profile, profile)
     pages = "\n".join(path.read_text(encoding="utf-8") for path in sorted(source.glob("*.md")))
     missing = stage(results, source, set(ASSET.findall(pages)))
+    study_grading.stage(results.folder.parent / "benchmarks", source)
     text = substitutions(results) | {"profile": f"`{profile}`", "command": f"`{results.command}`"}
     unknown = sorted(set(KEY.findall(pages)) - set(text) - {"notice"})
     if unknown and not results.reason:

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tradeoffs.grading.environment import GradingError
+
+if TYPE_CHECKING:
+    from tradeoffs.records import Verdict
+    from tradeoffs.tasks.format import Problem
 
 
 def _prepare(_: argparse.Namespace) -> None:
@@ -18,22 +26,59 @@ def _grade(arguments: argparse.Namespace) -> None:
     from tradeoffs.grading import grade_answers
     from tradeoffs.tasks import load_problems
 
+    problems = load_problems(arguments.problems)
     verdicts = grade_answers(
         arguments.answers,
-        load_problems(arguments.problems),
+        problems,
         arguments.out,
+        data=arguments.data,
         workers=arguments.workers,
         time_limit=arguments.time_limit,
         require_isolation=arguments.require_isolation,
     )
+    if verdicts:
+        _summarise(verdicts, problems, arguments)
     graded = [v for v in verdicts if v.status != "unavailable"]
     passed = sum(v.status == "passed" for v in graded)
     print(f"{passed} of {len(graded)} passed; {len(verdicts) - len(graded)} unavailable; verdicts in {arguments.out}")
 
 
-def _problems(arguments: argparse.Namespace) -> None:
-    import json
+def _summarise(verdicts: Sequence[Verdict], problems: Sequence[Problem], arguments: argparse.Namespace) -> None:
+    from tradeoffs.analysis import summarise, summary_figure, summary_text
+    from tradeoffs.records import write_text
 
+    summary = summarise(verdicts, problems)
+    print(summary_text(summary))
+    if arguments.summary:
+        write_text(arguments.summary, json.dumps(summary, indent=1) + "\n")
+    if arguments.figure:
+        from tradeoffs import figures
+
+        write_text(arguments.figure, figures.to_svg(summary_figure(summary)))
+
+
+def _fetch(arguments: argparse.Namespace) -> None:
+    from tradeoffs.grading.data import fetch
+
+    for path in fetch(arguments.out, arguments.mirror):
+        print(f"{path} ({path.stat().st_size} bytes)")
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from tradeoffs.grading.doctor import examine, render, threat_csv
+    from tradeoffs.records import write_text
+
+    if arguments.threats:
+        write_text(arguments.threats, threat_csv())
+    report = examine(data=arguments.data)
+    print(render(report))
+    for finding in report.findings:
+        if finding.state == "broken":
+            print(f"error: {finding.what}: {finding.text}; {finding.remedy}", file=sys.stderr)
+    return 0 if report.healthy else 2
+
+
+def _problems(arguments: argparse.Namespace) -> None:
     from tradeoffs.records import write_text
     from tradeoffs.tasks import load_problems
 
@@ -68,7 +113,20 @@ def parser() -> argparse.ArgumentParser:
     grade.add_argument(
         "--require-isolation", choices=("limits", "namespaces", "bubblewrap"), help="refuse weaker isolation"
     )
+    grade.add_argument("--data", help="folder with data sets that some problems load (default: what `fetch` fetched)")
+    grade.add_argument("--summary", help="JSON file for the table by library, perturbation type and tier")
+    grade.add_argument("--figure", help="SVG file for the same as a figure")
     grade.set_defaults(run=_grade)
+    fetch = commands.add_parser("fetch", help="fetch the data sets that some problems load")
+    fetch.add_argument("--out", help="folder (default: one in TRADEOFFS_CACHE, which grading finds by itself)")
+    fetch.add_argument("--mirror", help="address below which copies of the files lie (default: their public homes)")
+    fetch.set_defaults(run=_fetch)
+    doctor = commands.add_parser(
+        "doctor", help="say whether grading can run here, and what its isolation does not stop"
+    )
+    doctor.add_argument("--data", help="as for grade")
+    doctor.add_argument("--threats", help="CSV file for the table of what each isolation level stops")
+    doctor.set_defaults(run=_doctor)
     problems = commands.add_parser(
         "problems", help="write a problem set as a .jsonl file in DS-1000's simplified format"
     )
@@ -85,14 +143,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; a wrong argument or input ends with one line and exit status 2, Ctrl-C with 130."""
     arguments = parser().parse_args(argv)
     try:
-        arguments.run(arguments)
-    except (ValueError, OSError) as error:
+        return arguments.run(arguments) or 0
+    except (ValueError, OSError, GradingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130
-    return 0
 
 
 if __name__ == "__main__":

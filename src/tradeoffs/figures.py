@@ -366,6 +366,18 @@ def verdict_counts(verdicts: pd.DataFrame) -> Figure:
     return _settle(figure)
 
 
+def graded(groups: pd.DataFrame) -> Figure:
+    """Which kinds of problems are solved?
+
+    Args:
+        groups: columns `name`, `estimate`, `low`, `high` (shares), `reason` and `note`; the first row is all together.
+    """
+    figure, (axis,) = _figure(0.9 + 0.44 * max(1, len(groups)))
+    _dots(axis, groups, scale=100, baseline=groups["name"].iloc[0] if len(groups) else None)
+    axis.set_xlabel("answers that pass (% of graded answers), 95 % interval")
+    return _settle(figure)
+
+
 def all_figures(tables: dict[str, pd.DataFrame]) -> dict[str, Figure]:
     """Draw every figure.
 

@@ -182,6 +182,9 @@ class GradeParameters(Parameters):
     require_isolation: Literal["limits", "namespaces", "bubblewrap"] = Field(
         "namespaces", description="refuse to run model-written code with weaker isolation than this"
     )
+    data: Annotated[
+        str, _existing("folder"), Field(description="folder with data sets that problems load; '' finds fetched ones")
+    ] = ""
 
 
 class AnalyseParameters(Parameters):

@@ -80,13 +80,23 @@ class Answer(Row):
 
 
 class Verdict(Row):
-    """One graded answer; `unavailable` means that this machine lacks data the problem needs, never that the answer failed."""
+    """One graded answer; `unavailable` means that this machine lacks data the problem needs, never that the answer failed.
+
+    Attributes:
+        problem_id, sample: the answer.
+        status, detail: what came of it, and why.
+        seconds: wall seconds that it ran.
+        isolation: the walls behind which it ran; None in rows written before this was recorded.
+        program: first 16 hex digits of the SHA-256 of the program that was run, tests and answer; None likewise.
+    """
 
     problem_id: int
     sample: int = 0
     status: Literal["passed", "failed", "timed_out", "crashed", "unavailable"]
     detail: str = ""
     seconds: float = 0.0
+    isolation: Literal["bubblewrap", "namespaces", "limits"] | None = None
+    program: str | None = None
 
 
 class Timing(Row):
@@ -219,8 +229,10 @@ def _explain(error: OSError, path: Path) -> OSError:
     return OSError(error.errno, text + "; what was written before is kept")
 
 
-def append_jsonl(path: str | Path, rows: Iterable[BaseModel | Mapping[str, Any]]) -> None:
+def append_jsonl(path: str | Path, rows: Iterable[BaseModel | Mapping[str, Any]], sync: bool = True) -> None:
     """Append rows, each a line, and force them to the disk before returning.
+
+    Without `sync` the kernel has them, which outlives this process but not the machine: for thousands of rows a minute.
 
     A last line without its newline, which a kill cut short, is removed first: `read_jsonl` leaves it out and its work is done again;
     kept, a line that lacks nothing but its newline would come back as a second copy.
@@ -245,7 +257,8 @@ def append_jsonl(path: str | Path, rows: Iterable[BaseModel | Mapping[str, Any]]
             try:
                 while left:
                     left = left[file.write(left) :]
-                os.fsync(file.fileno())
+                if sync:
+                    os.fsync(file.fileno())
             except OSError:
                 with contextlib.suppress(OSError):
                     file.truncate(whole)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -85,14 +86,15 @@ def pass_at_k(n: int, c: int, k: int) -> float:
 def wilson(passed: int, n: int, level: float = LEVEL) -> tuple[float, float]:
     """Give Wilson's interval for a share of independent trials; it keeps its width where nothing or everything passed.
 
-    Source: Wilson 1927, JASA 22 (158); statsmodels' `proportion_confint`.
+    Source: Wilson 1927, JASA 22 (158), whose formula is short enough to write down: a library that knows it takes longer
+    to load than a summary to print.
     """
-    from statsmodels.stats.proportion import proportion_confint
-
     if n < 1:
         raise ValueError(f"n: got {n}; accepts at least 1 trial")
-    low, high = proportion_confint(passed, n, alpha=1 - level, method="wilson")
-    return (float(low) if passed else 0.0), (float(high) if passed < n else 1.0)
+    z2 = NormalDist().inv_cdf((1 + level) / 2) ** 2
+    centre = (passed + z2 / 2) / (n + z2)
+    half = math.sqrt(z2 * (passed * (n - passed) / n + z2 / 4)) / (n + z2)
+    return (centre - half if passed else 0.0), (centre + half if passed < n else 1.0)
 
 
 def minimum_detectable_effect(

@@ -114,17 +114,32 @@ def policy_metrics(rows: pd.DataFrame, resampling: Resampling) -> dict[str, dict
         for name, q in metrics(sums).items()
     }
     n, passed = int(sums["graded"].point), int(sums["passed"].point)
-    if n:
-        low, high = wilson(passed, n)
-        result["pass_rate"] |= {"wilson_low": low, "wilson_high": high}
-        if passed in (0, n):
-            # Resampling what is all alike shows no spread; that is no certainty.
-            result["pass_rate"] |= {"low": low, "high": high, "reason": "all answers alike, so Wilson's interval"}
+    result["pass_rate"] = with_wilson(result["pass_rate"], passed, n)
     result |= {name: Estimate(sums[name].point, None, None, "answers").as_dict() for name in COUNTS}
-    return result | _pass_at(counted, resampling)
+    return result | pass_at(counted, resampling)
 
 
-def _pass_at(counted: pd.DataFrame, resampling: Resampling) -> dict[str, dict[str, Any]]:
+def with_wilson(rate: dict[str, Any], passed: int, n: int) -> dict[str, Any]:
+    """Add Wilson's interval to a pass rate; it stands in where resampling shows no spread, which is no certainty."""
+    if not n:
+        return rate
+    low, high = wilson(passed, n)
+    rate = rate | {"wilson_low": low, "wilson_high": high}
+    if passed in (0, n):
+        rate |= {"low": low, "high": high, "reason": "all answers alike, so Wilson's interval"}
+    return rate
+
+
+def pass_at(counted: pd.DataFrame, resampling: Resampling) -> dict[str, dict[str, Any]]:
+    """Estimate pass@k, the mean of the problems' unbiased estimates, for every k of `PASS_AT` that all problems allow.
+
+    Args:
+        counted: one row an answer: `family`, `problem_id`, `graded` and `passed` (0 or 1).
+        resampling: the draws.
+
+    Returns:
+        `pass_at_<k>` -> estimate as a dictionary; problems without a graded answer are left out.
+    """
     graded = counted[counted["graded"] == 1]
     problems = graded.groupby(["family", "problem_id"])[["graded", "passed"]].sum().reset_index()
     most = int(problems["graded"].min()) if len(problems) else 0
@@ -132,7 +147,10 @@ def _pass_at(counted: pd.DataFrame, resampling: Resampling) -> dict[str, dict[st
     for k in (k for k in PASS_AT if k <= most):
         values = [pass_at_k(int(n), int(c), k) for n, c in zip(problems["graded"], problems["passed"], strict=True)]
         sums = resampling.sums(problems.assign(value=values, one=1), ["value", "one"])
-        result[f"pass_at_{k}"] = estimate(sums["value"] / sums["one"], "share", problems["family"].nunique()).as_dict()
+        value = estimate(sums["value"] / sums["one"], "share", problems["family"].nunique()).as_dict()
+        if sum(values) in (0, len(values)):
+            value = with_wilson(value, int(sum(values)), len(values))
+        result[f"pass_at_{k}"] = value
     return result
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 VARIABLE = "TRADEOFFS_GRADING_PYTHON"
 DEFAULT_PYTHON = Path(".venv-grading/bin/python")
+# The variables in which the two libraries look for their data, and what tells that a folder holds some.
+DATA_FILES = {"SEABORN_DATA": "*.csv", "SCIKIT_LEARN_DATA": "cal_housing*"}
 
 _QUERY = """
 import importlib.util, json, sys
@@ -88,6 +91,53 @@ def font_cache(python: Path) -> Path | None:
     return folder
 
 
+def data_cache() -> Path:
+    """The folder that `tradeoffs fetch` fills, and in which the grader looks for data that nobody has named."""
+    base = os.environ.get("TRADEOFFS_CACHE") or Path.home() / ".cache" / "tradeoffs"
+    return Path(base).expanduser() / "data"
+
+
+def data_folders(data: str | Path | None = None) -> dict[str, str]:
+    """Find the data that some problems would download.
+
+    Args:
+        data: folder to look in first; then come what the variables name, then `data_cache()`.
+
+    Returns:
+        Variable of `DATA_FILES` -> the first of these folders that holds a file of its kind; no entry where none does.
+
+    Raises:
+        ValueError: `data` is no folder.
+    """
+    if data and not Path(data).is_dir():
+        raise ValueError(
+            f"data: got {str(data)!r}, which is no folder; accepts one with the data sets: `tradeoffs fetch` fills one"
+        )
+    found = {}
+    for variable, pattern in DATA_FILES.items():
+        for folder in (data, os.environ.get(variable), data_cache()):
+            if folder and any(Path(folder).glob(pattern)):
+                found[variable] = str(Path(folder).resolve())
+                break
+    return found
+
+
+@contextlib.contextmanager
+def data_at_hand(data: str | Path | None = None) -> Iterator[dict[str, str]]:
+    """Name the data folders in the environment for as long as a grader is made, which reads them there."""
+    found = data_folders(data)
+    before = {variable: os.environ.get(variable) for variable in found}
+    os.environ.update(found)
+    try:
+        yield found
+    finally:
+        for variable, value in before.items():
+            if value is None:
+                del os.environ[variable]
+            else:
+                os.environ[variable] = value
+
+
 def missing_data(problem: Mapping[str, Any], seaborn_data: str | None, sklearn_data: str | None = None) -> str:
     """Name the data that a problem's own program loads and that this machine lacks; empty where nothing is missing.
 
@@ -97,10 +147,10 @@ def missing_data(problem: Mapping[str, Any], seaborn_data: str | None, sklearn_d
     text = problem.get("prompt", "") + "\n" + problem["code_context"]
     for name in re.findall(r"\bload_dataset\(\s*[\"']([\w-]+)[\"']", text):
         if not (seaborn_data and (Path(seaborn_data) / f"{name}.csv").is_file()):
-            return f"seaborn data set {name}: set SEABORN_DATA to a folder that holds {name}.csv"
+            return f"seaborn data set {name}: run `tradeoffs fetch`, or name a folder that holds {name}.csv in SEABORN_DATA"
     for name in re.findall(r"\b(fetch_\w+)\(", text):
         if re.search(rf"sklearn\.datasets import[^\n]*\b{name}\b|datasets\.{name}\(", text):
             stem = {"fetch_california_housing": "cal_housing"}.get(name, name.removeprefix("fetch_"))
             if not (sklearn_data and any(Path(sklearn_data).glob(f"{stem}*"))):
-                return f"scikit-learn data set of {name}: set SCIKIT_LEARN_DATA to a folder that holds it"
+                return f"data set of {name}: run `tradeoffs fetch`, or name a folder that holds it in SCIKIT_LEARN_DATA"
     return ""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tradeoffs.grading.extract import read_answers
 from tradeoffs.grading.files import grade_answers
-from tradeoffs.grading.supervisor import Grader
+from tradeoffs.grading.sandbox import LEVELS
 from tradeoffs.parameters import GradeParameters
 from tradeoffs.records import Record, claim, digest, provenance, read_record, write_record
 from tradeoffs.tasks import load_problems
@@ -30,11 +30,17 @@ def grade(parameters: GradeParameters) -> Record:
     if (folder / "record.json").exists():
         return read_record(folder)
     began = time.perf_counter()
-    with Grader(
-        workers=parameters.workers, time_limit=parameters.time_limit, require_isolation=parameters.require_isolation
-    ) as grader:
-        verdicts = grade_answers(parameters.answers, problems, folder / "verdicts.jsonl", grader=grader)
-        level = grader.level
+    verdicts = grade_answers(
+        parameters.answers,
+        problems,
+        folder / "verdicts.jsonl",
+        data=parameters.data,
+        workers=parameters.workers,
+        time_limit=parameters.time_limit,
+        require_isolation=parameters.require_isolation,
+    )
+    # An interrupted run may have gone on where walls are weaker: the weakest level is what the record may claim.
+    level = max((v.isolation for v in verdicts if v.isolation), key=LEVELS.index, default=None)
     statuses = Counter(verdict.status for verdict in verdicts)
     record = Record(
         stage="grade",
