@@ -52,7 +52,8 @@ THREATS = (
     Threat("running for ever", LEVELS, "wall clock and CPU time are limited from outside; signals cannot be refused"),
     Threat("secrets in environment variables", LEVELS, "the environment is made anew (files in /proc: see reading)"),
     Threat("slowing down its neighbours", (), "it shares caches, memory bandwidth and cores until its time is up (no cgroups)"),
-    Threat("reading its own test", (), "test and answer share one interpreter, as in the benchmark's own protocol"),
+    Threat("rewriting its own test, reading what is expected", LEVELS, "known ways are refused or found out: `failed: tampered`"),
+    Threat("ways to its test that are not known", (), "test and answer share one interpreter, as in the benchmark's protocol"),
     Threat("a hole in the kernel", (), "all levels rest on the kernel; use a virtual machine for answers meant to attack it"),
 )  # fmt: skip
 

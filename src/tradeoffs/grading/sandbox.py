@@ -9,7 +9,7 @@ Three levels, best first:
 
 In the first two the server sees a file system made of the system's libraries, the grading environment and a few device
 files, all read-only; home folders and the project are not hidden but absent. It can write to a `tmpfs` of limited size,
-has no network but a loopback interface that is down, and is the first process of its own process namespace: it cannot
+has no network but a loopback interface of its own, and is the first process of its own process namespace: it cannot
 be killed by what it runs, and when it ends, the kernel ends everything it started.
 
 This file is a program, too: `python sandbox.py SPECIFICATION` enters the namespaces and becomes the command. It is
@@ -107,7 +107,17 @@ def command(argv: Sequence[str], level: Level, scratch_size: int, readable_paths
     if level == "namespaces":
         specification = {"argv": list(argv), "scratch_size": scratch_size, "show": shown + readable, "links": links}
         return [argv[0], "-I", "-S", os.path.abspath(__file__), json.dumps(specification)]
-    walls = ["bwrap", "--unshare-all", "--as-pid-1", "--new-session", "--cap-drop", "ALL"]
+    walls = [
+        "bwrap",
+        "--unshare-all",
+        "--unshare-user",
+        "--disable-userns",
+        "--as-pid-1",
+        "--new-session",
+        "--cap-drop",
+        "ALL",
+    ]
+    walls += ["--uid", str(_NOBODY), "--gid", str(_NOBODY)]
     walls += ["--size", str(scratch_size), "--perms", "1777", "--tmpfs", SCRATCH, "--proc", "/proc", "--dev", "/dev"]
     # What --dev makes is a writable tmpfs as large as half of the memory.
     walls += ["--size", str(SHARED_MEMORY_BYTES), "--perms", "1777", "--tmpfs", "/dev/shm", "--remount-ro", "/dev"]

@@ -24,7 +24,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, get_args
 
 from tradeoffs.grading import sandbox, worker
 from tradeoffs.grading.environment import GradingError, describe, find_python, font_cache, missing_data
-from tradeoffs.grading.imports import Imports, build_program, problem_imports
+from tradeoffs.grading.imports import Imports, build_program, problem_imports, split_quiet
 from tradeoffs.grading.plan import Batch, Plan
 
 if TYPE_CHECKING:
@@ -113,9 +113,16 @@ class Server:
             raise ServerDied(answer["gave_up"])
         return answer
 
-    def run(self, program: str, time_limit: float) -> dict[str, Any]:
-        """Run a program; raises ServerDied where the server does not answer in time."""
-        return self._ask({"program": program, "time_limit": time_limit}, time_limit + GRACE_SECONDS)
+    def run(self, program: str, time_limit: float, latent: Sequence[str] = ()) -> dict[str, Any]:
+        """Run a program; raises ServerDied where the server does not answer in time.
+
+        Args:
+            program: what decides the verdict.
+            time_limit: seconds.
+            latent: import statements to have loaded, out of sight until the program imports the same.
+        """
+        job = {"program": program, "time_limit": time_limit, "latent": list(latent)}
+        return self._ask(job, time_limit + GRACE_SECONDS)
 
     @property
     def alive(self) -> bool:
@@ -219,7 +226,7 @@ class Grader:
         self._seaborn = str(Path(named).resolve()) if named else None
         self._sklearn = os.environ.get("SCIKIT_LEARN_DATA")
         fonts = font_cache(found)
-        readable = [*describe(found)[0], worker.__file__, *(str(p) for p in (fonts, self._seaborn, self._sklearn) if p)]
+        readable = [*describe(found)[0], *worker.FILES, *(str(p) for p in (fonts, self._seaborn, self._sklearn) if p)]
         self.level: sandbox.Level = _choose_level(found, readable, require_isolation)
         environment = _environment(self._seaborn, self._sklearn)
         self._room = Room(found, self.level, tuple(readable), environment, fonts, int(memory_gib * 2**30))
@@ -338,7 +345,7 @@ class Grader:
         finished = False
         try:
             for _ in range(sum(map(len, groups.values()))):
-                item = results.get()
+                item = self._next(results, threads)
                 if isinstance(item, BaseException):
                     raise item
                 yield item
@@ -349,6 +356,17 @@ class Grader:
                 self.close()
             for thread in threads:
                 thread.join()
+
+    @staticmethod
+    def _next(results: queue.SimpleQueue[Any], threads: Sequence[threading.Thread]) -> Any:
+        """Wait for a result, but not for threads that have ended without one."""
+        while True:
+            alive = any(thread.is_alive() for thread in threads)
+            try:
+                return results.get(timeout=1.0) if alive else results.get_nowait()
+            except queue.Empty:
+                if not alive:
+                    raise GradingError("grading: jobs are left, but nobody works on them; please report this") from None
 
     def _work(self, jobs: Sequence[Job], plan: Plan, results: queue.SimpleQueue[Any]) -> None:
         """One thread: take batches until none is left."""
@@ -367,11 +385,12 @@ class Grader:
                 if plan.stopped:
                     return
                 program = build_program(jobs[index].problem, jobs[index].code)
+                latent = split_quiet(problem_imports(jobs[index].problem))[1]
                 result: dict[str, Any] = {}
                 for _ in range(2):
                     server = server or self._acquire(batch.imports)
                     try:
-                        result = server.run(program, self.time_limit)
+                        result = server.run(program, self.time_limit, latent)
                         break
                     except ServerDied as died:
                         result = {
