@@ -11,6 +11,7 @@ import study_tables as tables
 COMMANDS = {
     "speed": "python benchmarks/grading.py --problems ds1000.jsonl.gz --floor",
     "deviations": "python benchmarks/published.py --folder FOLDER",
+    "repeated": "python benchmarks/repeated.py --folder FOLDER",
     "isolation": "tradeoffs doctor --threats results/benchmarks/isolation.csv",
 }
 
