@@ -27,7 +27,6 @@ from tradeoffs.tasks.problems import load_problems
 
 # Found by grading the published answers several times; why, by reading the problem and the answer.
 BY_CHANCE = {
-    ("codex002", 276): "unstable sort of equal keys",
     ("codex002", 897): "clustering from random centres",
     ("gpt-3.5-turbo-0125", 376): "the answer draws at random",
     ("gpt-4-0613", 546): "the test draws its data at random",
@@ -53,7 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--by-grader", type=int, default=100, help="times that the grader grades each (default: 100)")
     parser.add_argument("--by-reference", type=int, default=30, help="times for the reference protocol (default: 30)")
     parser.add_argument("--workers", type=int, default=2, help="default: 2")
-    parser.add_argument("--out", default=Path("results/benchmarks/repeated.csv"), type=Path, help="default: %(default)s")
+    parser.add_argument(
+        "--out", default=Path("results/benchmarks/repeated.csv"), type=Path, help="default: %(default)s"
+    )
     arguments = parser.parse_args(argv)
     rows: list[dict[str, Any]] = []
     try:

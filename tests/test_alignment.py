@@ -19,7 +19,14 @@ from tradeoffs.tasks.examples import training_examples
 
 def parameters(tiny: Path, out: Path, **changes: object) -> AlignParameters:
     values = dict(
-        model=str(tiny), out=str(out), steps=3, batch_size=2, lora_rank=4, max_length=2048, learning_rate=1e-3
+        model=str(tiny),
+        out=str(out),
+        steps=3,
+        batch_size=2,
+        lora_rank=4,
+        max_length=2048,
+        learning_rate=1e-3,
+        dtype="float32",  # the same numbers on machines that multiply bfloat16 natively
     )
     return AlignParameters(**(values | changes))
 
@@ -37,7 +44,7 @@ def test_every_method_of_the_parameters_is_registered() -> None:
 def test_sft_loss_is_the_mean_negative_log_likelihood_of_the_completion_alone(tiny: Path, tmp_path: Path) -> None:
     p = parameters(tiny, tmp_path / "sft", steps=1)
     align(p)
-    policy = load(str(tiny))
+    policy = load(str(tiny), dtype="float32")
     total, count = 0.0, 0
     for example in training_examples("code", 2, 0):
         prompt = policy.tokenizer.apply_chat_template(example.messages(), add_generation_prompt=True, return_dict=False)
@@ -118,11 +125,11 @@ def test_an_adapter_on_top_of_another_is_their_exact_sum(tiny: Path, tmp_path: P
     align(parameters(tiny, tmp_path / "first", steps=2))
     start = str(tmp_path / "first" / "adapter")
     align(parameters(tiny, tmp_path / "second", start=start, domain="general", steps=2))
-    stacked = load(str(tiny), str(tmp_path / "second" / "adapter")).model.state_dict()
+    stacked = load(str(tiny), str(tmp_path / "second" / "adapter"), dtype="float32").model.state_dict()
     from tradeoffs.models import merge
 
-    chained = merge(load(str(tiny), start).model, str(tmp_path / "second" / "new")).state_dict()
-    base = load(str(tiny)).model.state_dict()
+    chained = merge(load(str(tiny), start, dtype="float32").model, str(tmp_path / "second" / "new")).state_dict()
+    base = load(str(tiny), dtype="float32").model.state_dict()
     assert any(not torch.equal(stacked[name], base[name]) for name in base)
     for name in chained:
         torch.testing.assert_close(stacked[name], chained[name], atol=1e-6, rtol=1e-5)

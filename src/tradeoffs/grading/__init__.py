@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tradeoffs.grading.environment import GradingError as GradingError
-    from tradeoffs.grading.extract import Submission as Submission
-    from tradeoffs.grading.extract import extract as extract
-    from tradeoffs.grading.extract import read_answers as read_answers
+    from tradeoffs.grading.extraction import Submission as Submission
+    from tradeoffs.grading.extraction import extract as extract
+    from tradeoffs.grading.extraction import read_answers as read_answers
     from tradeoffs.grading.files import grade_answers as grade_answers
     from tradeoffs.grading.imports import build_program as build_program
     from tradeoffs.grading.supervisor import Grader as Grader
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "GradingError": "environment",
-    "Submission": "extract",
-    "extract": "extract",
-    "read_answers": "extract",
+    "Submission": "extraction",
+    "extract": "extraction",
+    "read_answers": "extraction",
     "grade_answers": "files",
     "build_program": "imports",
     "Grader": "supervisor",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tradeoffs.grading.environment import data_at_hand, missing_data
-from tradeoffs.grading.extract import extract, read_answers
+from tradeoffs.grading.extraction import extract, read_answers
 from tradeoffs.grading.imports import build_program
 from tradeoffs.grading.supervisor import Grader, Job
 
@@ -107,7 +107,7 @@ def grade_answers(
     """Grade a file of answers; go on where an earlier call was interrupted.
 
     Args:
-        answers_path: `.jsonl` or `.jsonl.gz`, see `extract.read_answers`.
+        answers_path: `.jsonl` or `.jsonl.gz`, see `extraction.read_answers`.
         problems: the problems, by id or as a list.
         out_path: `.jsonl` file to which each verdict is appended as it is reached, with the isolation level; answers
             that have one there are skipped, unless it is `unavailable` and the data are here by now.

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tradeoffs.grading.extract import read_answers
+from tradeoffs.grading.extraction import read_answers
 from tradeoffs.grading.files import grade_answers
 from tradeoffs.grading.sandbox import LEVELS
 from tradeoffs.parameters import GradeParameters
