@@ -251,7 +251,9 @@ def append_jsonl(path: str | Path, rows: Iterable[BaseModel | Mapping[str, Any]]
         path.parent.mkdir(parents=True, exist_ok=True)
         # Unbuffered: closing a buffered file after a failed write would try once more and leave a piece of it.
         with path.open("ab+", buffering=0) as file:
-            with contextlib.suppress(OSError):  # a file system without locks has one writer at a time, or takes its chance
+            with contextlib.suppress(
+                OSError
+            ):  # a file system without locks has one writer at a time, or takes its chance
                 fcntl.flock(file, fcntl.LOCK_EX)  # or the half of a line that another writer is at looks like a stump
             whole = _whole_lines(file)
             if whole < file.seek(0, os.SEEK_END):
