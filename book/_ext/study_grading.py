@@ -10,6 +10,7 @@ import study_tables as tables
 
 COMMANDS = {
     "speed": "python benchmarks/grading.py --problems ds1000.jsonl.gz --floor",
+    "scaling": "python benchmarks/scaling.py --problems ds1000.jsonl.gz",
     "deviations": "python benchmarks/published.py --folder FOLDER",
     "repeated": "python benchmarks/repeated.py --folder FOLDER",
     "isolation": "tradeoffs doctor --threats results/benchmarks/isolation.csv",
