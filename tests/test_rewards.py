@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tradeoffs.inference.engine import Completion, batches
 from tradeoffs.preferences import sampling
-from tradeoffs.preferences.rewards import Reward, code_helpfulness, direction, parses, scalarise, verbosity
-from tradeoffs.preferences.sampling import Rated, Response, best_along, pairs, sample
+from tradeoffs.preferences.rewards import Reward, code_helpfulness, direction, parses, scalarise, verbosity, weigh
+from tradeoffs.preferences.sampling import Rated, Response, best, pairs, sample
 from tradeoffs.records import Verdict, append_jsonl, read_rows
 from tradeoffs.tasks import code_messages, direction_weights, general_messages
 from tradeoffs.tasks.examples import Example
@@ -155,19 +155,36 @@ def test_ties_are_broken_by_the_first_sample_and_the_prompt() -> None:
 def test_dpas_selection_along_one_direction_is_best_of_n(found: list[tuple[int, float, float]], angle: float) -> None:
     rows = [rated(key, i, h, v) for i, (key, h, v) in enumerate(found)]
     keys = {row.key for row in rows}
-    best = best_along(rows, dict.fromkeys(keys, angle))
-    assert sorted(row.key for row in best) == sorted(keys)
+    kept = best(rows, {(row.key, row.sample): scalarise(row.reward, direction(angle)) for row in rows})
+    assert sorted(row.key for row in kept) == sorted(keys)
     along = {
         row.text: math.cos(math.radians(angle)) * row.helpfulness + math.sin(math.radians(angle)) * row.verbosity
         for row in rows
     }
-    for row in best:
+    for row in kept:
         assert along[row.text] == pytest.approx(max(along[other.text] for other in rows if other.key == row.key))
 
 
 def test_each_prompt_is_selected_along_its_own_direction_ties_by_the_first_sample() -> None:
     rows = [row for key in (1, 2) for row in (rated(key, 0, 60, 90), rated(key, 1, 60, 10), rated(key, 2, 60, 10))]
-    assert [row.text for row in best_along(rows, {1: -45.0, 2: 45.0})] == ["1/1", "2/0"]
+    own = {1: direction(-45.0), 2: direction(45.0)}
+    kept = best(rows, {(row.key, row.sample): scalarise(row.reward, own[row.key]) for row in rows})
+    assert [row.text for row in kept] == ["1/1", "2/0"]
+
+
+@given(
+    st.lists(st.tuples(points, points), min_size=2, max_size=8), st.floats(-9, 9), st.floats(-9, 9), st.integers(1, 8)
+)
+def test_what_linear_scalarisation_keeps_does_not_depend_on_the_length_of_the_weights(
+    found: list[tuple[float, float]], v1: float, v2: float, exponent: int
+) -> None:
+    rows = [rated(1, i, h, v) for i, (h, v) in enumerate(found)]
+    factor = 2.0**exponent  # a power of two rounds nothing
+
+    def kept(weights: tuple[float, float]) -> list[str]:
+        return [row.text for row in best(rows, {(r.key, r.sample): weigh(r.reward, weights) for r in rows})]
+
+    assert kept((v1, v2)) == kept((factor * v1, factor * v2))
 
 
 @pytest.mark.parametrize(

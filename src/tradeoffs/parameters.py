@@ -77,6 +77,7 @@ DType = Annotated[
 ]
 Device = Annotated[Literal["auto", "cpu", "cuda"], Field(description="'auto' takes a GPU where there is one")]
 Seed = Annotated[int, Field(ge=0, lt=2**31, description="random seed")]
+Weight = Annotated[float, Field(ge=-1000, le=1000)]
 Angle = Annotated[float, Field(ge=-90, le=90)]
 OptionalAngle = Annotated[
     float | None,
@@ -93,7 +94,7 @@ class Parameters(BaseModel):
 class AlignParameters(Parameters):
     """`notebooks/align.ipynb`: train one policy."""
 
-    method: Literal["sft", "dpo", "dpa"] = Field(
+    method: Literal["sft", "ppo", "rloo", "dpo", "rsft", "rlvr", "rrhf", "scalarization", "dpa"] = Field(
         "sft", description="alignment method, a key of tradeoffs.alignment.METHODS"
     )
     model: ModelName = "embedded"
@@ -102,17 +103,25 @@ class AlignParameters(Parameters):
     domain: Literal["code", "general", "mixed"] = Field(
         "code", description="training prompts: verifiable tasks, instructions, both"
     )
-    steps: int = Field(20, ge=1, description="optimizer steps (DPA: in each round)")
-    batch_size: int = Field(8, ge=1, description="sequences (DPO: pairs) an optimizer step")
+    steps: int = Field(20, ge=1, description="optimizer steps (methods in rounds: in each)")
+    batch_size: int = Field(8, ge=1, description="sequences (DPO: pairs, RRHF: queries) an optimizer step")
     learning_rate: float = Field(5e-4, gt=0, le=1, description="peak learning rate, linear decay to 0")
     lora_rank: int = Field(16, ge=1, le=512, description="rank of the LoRA adapter")
     max_length: int = Field(512, ge=16, description="tokens; longer training examples are left out")
-    prompts: int = Field(32, ge=1, description="prompts sampled from (DPA: in each round)")
-    samples: int = Field(4, ge=2, description="responses a prompt")
+    prompts: int = Field(32, ge=1, description="prompts sampled from (methods in rounds: in each)")
+    samples: int = Field(4, ge=1, description="responses a prompt")
     temperature: float = Field(1.0, gt=0, le=5, description="sampling temperature")
     max_new_tokens: int = Field(96, ge=1, description="tokens; cap on a sampled response")
-    beta: float = Field(0.1, gt=0, description="DPO's weight of the divergence from the reference model")
-    rounds: int = Field(1, ge=1, description="DPA's iterations of sampling and fine-tuning")
+    beta: float = Field(
+        0.1, gt=0, description="weight of the divergence from the reference model (DPO, PPO, RLOO, RLVR)"
+    )
+    rounds: int = Field(
+        1, ge=1, description="iterations of sampling and fine-tuning (RSFT, DPA, scalarisation by RSFT)"
+    )
+    weights: list[Weight] = Field(
+        [1.0, 0.0], min_length=2, max_length=2, description="v in the reward v . (helpfulness, verbosity)"
+    )
+    optimizer: Literal["rsft", "rloo"] = Field("rsft", description="what trains linear scalarisation")
     angles: list[Angle] = Field(
         [-45.0, -22.5, 0.0, 22.5, 45.0], min_length=1, description="degrees; directions DPA trains on"
     )
@@ -121,10 +130,24 @@ class AlignParameters(Parameters):
     device: Device = "auto"
     workers: int = Field(2, ge=1, description="grading processes for rewards from execution")
 
+    @property
+    def in_rounds(self) -> bool:
+        """Whether the method samples and fine-tunes in turn."""
+        return self.method in {"rsft", "dpa"} or (self.method == "scalarization" and self.optimizer == "rsft")
+
     @model_validator(mode="after")
-    def _aligned_policies_start_somewhere(self) -> AlignParameters:
-        if self.method == "dpo" and self.batch_size > self.prompts:
-            raise ValueError(f"batch_size: got {self.batch_size} pairs; accepts at most prompts = {self.prompts}")
+    def _fits_the_method(self) -> AlignParameters:
+        on_line = self.method in {"rloo", "rlvr"} or (self.method == "scalarization" and self.optimizer == "rloo")
+        if self.method in {"dpo", "rrhf"} and self.batch_size > self.prompts:
+            raise ValueError(f"batch_size: got {self.batch_size}; accepts at most prompts = {self.prompts}")
+        if (on_line or self.method in {"dpo", "rrhf", "dpa"}) and self.samples < 2:
+            raise ValueError(f"samples: got {self.samples}; accepts at least 2 with {self.method}, which compares them")
+        if on_line and self.batch_size % self.samples:
+            raise ValueError(f"batch_size: got {self.batch_size}; accepts multiples of samples = {self.samples}")
+        if not any(self.weights):
+            raise ValueError(f"weights: got {self.weights}; accepts weights of which at least one is not 0")
+        if self.method == "rlvr" and self.domain != "code":
+            raise ValueError(f"domain: got {self.domain!r}; accepts 'code' with rlvr, which needs a verdict")
         return self
 
 

@@ -30,6 +30,11 @@ LOGGED = {
     "learning_rate": "learning_rate",
     "entropy": "entropy",
     "rewards/margins": "reward",
+    "reward": "reward",
+    "kl": "kl",
+    "completions/mean_length": "response_tokens",
+    "rewards/helpfulness/mean": "helpfulness",
+    "rewards/verbosity/mean": "verbosity",
     "rewards/accuracies": "accuracy",
     "mean_token_accuracy": "accuracy",
 }
@@ -51,6 +56,17 @@ def lora(parameters: AlignParameters) -> LoraConfig:
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
+
+
+def new_adapter(model: PreTrainedModel, parameters: AlignParameters) -> PeftModel:
+    """Put an untrained LoRA adapter on a model; which one depends on the seed alone, not on what was drawn before."""
+    from peft import PeftModel, get_peft_model
+    from transformers import set_seed
+
+    set_seed(parameters.seed)
+    wrapped = get_peft_model(model, lora(parameters))
+    assert isinstance(wrapped, PeftModel)
+    return wrapped
 
 
 def trainer_settings(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
@@ -229,6 +245,7 @@ __all__ = [
     "last_checkpoint",
     "lora",
     "merged_copy",
+    "new_adapter",
     "save_adapter",
     "scored_positions_only",
     "silence",

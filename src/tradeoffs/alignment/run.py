@@ -21,7 +21,13 @@ from tradeoffs.records import (
 # name -> module with `train(parameters, folder) -> dict`; a new method is a file and a line here
 METHODS: dict[str, str] = {
     "sft": "tradeoffs.alignment.sft",
+    "ppo": "tradeoffs.alignment.ppo",
+    "rloo": "tradeoffs.alignment.rloo",
     "dpo": "tradeoffs.alignment.dpo",
+    "rsft": "tradeoffs.alignment.rsft",
+    "rlvr": "tradeoffs.alignment.rlvr",
+    "rrhf": "tradeoffs.alignment.rrhf",
+    "scalarization": "tradeoffs.alignment.scalarization",
     "dpa": "tradeoffs.alignment.dpa",
 }
 
@@ -51,7 +57,7 @@ def align(parameters: AlignParameters) -> Record:
         seeds=[parameters.seed],
         inputs=inputs,
         counts={
-            "planned": parameters.steps * (parameters.rounds if parameters.method == "dpa" else 1),
+            "planned": parameters.steps * (parameters.rounds if parameters.in_rounds else 1),
             "completed": sum(s.kind == "step" for s in steps),
             "failed": 0,
         },

@@ -41,6 +41,7 @@ class Completion(NamedTuple):
     batch: int
     batch_seconds: float
     batch_size: int
+    ids: tuple[int, ...] = ()  # the tokens counted, the stop token among them
 
 
 def batches(prompts: Sequence[Prompt], batch_size: int) -> list[list[Prompt]]:
@@ -147,7 +148,18 @@ def decode_batch(
         tokens, finish = count(row, eos, pad, str(tokenizer.decode(row, skip_special_tokens=True)))
         text = str(tokenizer.decode(row[:tokens], skip_special_tokens=True))
         done.append(
-            Completion(prompt.key, text, len(prompt.ids), tokens, len(row), finish, number, seconds, len(batch))
+            Completion(
+                prompt.key,
+                text,
+                len(prompt.ids),
+                tokens,
+                len(row),
+                finish,
+                number,
+                seconds,
+                len(batch),
+                tuple(row[:tokens]),
+            )
         )
     return done
 

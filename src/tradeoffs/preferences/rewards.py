@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import math
 import textwrap
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from tradeoffs.records import Verdict
@@ -44,7 +45,15 @@ def scalarise(reward: Reward, vector: tuple[float, float]) -> float:
     norm = math.hypot(*vector)
     if not abs(norm - 1) <= 1e-6:  # so written, NaN is refused, too
         raise ValueError(f"direction: got {vector} of norm {norm:.4f}; accepts a unit vector (cos a, sin a)")
-    return vector[0] * reward.helpfulness + vector[1] * reward.verbosity
+    return weigh(reward, vector)
+
+
+def weigh(reward: Reward, weights: Sequence[float]) -> float:
+    """R = v1 * helpfulness + v2 * verbosity for any weights v; which response is best does not depend on the length of v.
+
+    Source: linear scalarisation as in DPA's algorithm figure, arXiv 2402.18571.
+    """
+    return weights[0] * reward.helpfulness + weights[1] * reward.verbosity
 
 
 def verbosity(tokens: int, need: int) -> float:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tradeoffs.grading import Grader, Job, extract
-from tradeoffs.inference.engine import Prompt, batches, decode, resume
+from tradeoffs.inference.engine import Prompt, batches, decode, decode_batch, resume
 from tradeoffs.models import Policy
 from tradeoffs.preferences.reward_model import RewardModel, features
-from tradeoffs.preferences.rewards import Reward, code_helpfulness, direction, scalarise, verbosity
+from tradeoffs.preferences.rewards import Reward, code_helpfulness, verbosity
 from tradeoffs.progress import bar, note, tick
-from tradeoffs.records import Row, append_jsonl, read_rows
+from tradeoffs.records import Row, Verdict, append_jsonl, read_rows
 from tradeoffs.tasks.examples import Example
 
 TIME_LIMIT_S = 10.0  # training tasks take milliseconds; a candidate that runs longer is as bad as one that crashes
@@ -91,6 +92,100 @@ def sample(
     return sorted(done, key=lambda row: (row.key, row.sample))
 
 
+class Rollout(NamedTuple):
+    """One response sampled within a training step.
+
+    Attributes:
+        key: the example's.
+        prompt, ids: token ids of the prompt, and of the response with its stop token.
+        text: the response.
+    """
+
+    key: int
+    prompt: list[int]
+    ids: list[int]
+    text: str
+
+
+def roll_out(
+    policy: Policy,
+    examples: Sequence[Example],
+    *,
+    step: int,
+    temperature: float,
+    max_new_tokens: int,
+    seed: int,
+    on_token: Callable[[int], None] | None = None,
+) -> list[Rollout]:
+    """Sample one response to each example, as one batch; the same step and seed give the same responses."""
+    prompts = []
+    for number, example in enumerate(examples):
+        ids: Any = policy.tokenizer.apply_chat_template(
+            example.messages(), add_generation_prompt=True, return_dict=False
+        )
+        prompts.append(Prompt((example.key, number), list(ids)))
+    found = decode_batch(
+        policy,
+        prompts,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_p=1.0,
+        number=step,
+        seed=seed,
+        on_token=on_token,
+    )
+    return [Rollout(p.key[0], p.ids, list(c.ids), c.text) for p, c in zip(prompts, found, strict=True)]
+
+
+class Judgement:
+    """Gives responses their rewards: code is executed in the grading environment, general text goes to the reward model.
+
+    Args:
+        examples: the prompts that the responses answer.
+        judge: the reward model; None where all prompts are code.
+        base: the model whose hidden states the reward model reads, and whose tokens are counted.
+        grader: executes code.
+
+    Raises:
+        ValueError: there are general prompts but no reward model.
+    """
+
+    def __init__(self, examples: Sequence[Example], judge: RewardModel | None, base: Policy, grader: Grader) -> None:
+        self.by_key = {example.key: example for example in examples}
+        if judge is None and any(example.domain == "general" for example in examples):
+            raise ValueError("domain: general prompts need a reward model; none was given")
+        self.judge, self.base, self.grader = judge, base, grader
+        self.need = {example.key: len(base.tokenizer(example.reference)["input_ids"]) + 1 for example in examples}
+
+    def rewards(
+        self, responses: Sequence[tuple[int, str, int]], on_verdict: Callable[[Verdict], None] | None = None
+    ) -> list[Reward]:
+        """Rate responses, each (the example's key, text, tokens)."""
+        helpfulness: dict[int, float] = {}
+        code = [n for n, (key, *_) in enumerate(responses) if self.by_key[key].domain == "code"]
+        jobs = [
+            Job(responses[n][0], n, extract(responses[n][1]), self.by_key[responses[n][0]].problem or {}) for n in code
+        ]
+        for job, verdict in zip(jobs, self.grader.grade(jobs, on_verdict), strict=True):
+            helpfulness[job.sample] = code_helpfulness(job.code, verdict)
+        text = [n for n in range(len(responses)) if n not in helpfulness]
+        if text:
+            assert self.judge is not None
+            pairs = [(self.by_key[responses[n][0]].prompt, responses[n][1]) for n in text]
+            scores = self.judge.rate(features(self.base, pairs))
+            helpfulness.update({n: float(score) for n, score in zip(text, scores, strict=True)})
+        return [
+            Reward(helpfulness[n], verbosity(tokens, self.need[key])) for n, (key, _, tokens) in enumerate(responses)
+        ]
+
+
+@contextmanager
+def judging(examples: Sequence[Example], judge: RewardModel | None, base: Policy, workers: int) -> Iterator[Judgement]:
+    """Hold a grader ready for as long as responses are rated."""
+    with Grader(workers=workers, time_limit=TIME_LIMIT_S) as grader:
+        yield Judgement(examples, judge, base, grader)
+
+
 def rate(
     responses: Sequence[Response],
     examples: Sequence[Example],
@@ -99,7 +194,7 @@ def rate(
     folder: Path,
     workers: int,
 ) -> list[Rated]:
-    """Rate responses: code by executing it in the grading environment, general text by the reward model.
+    """Rate sampled responses, once.
 
     Returns:
         One `Rated` a response, also in `folder/rated.jsonl`.
@@ -107,35 +202,15 @@ def rate(
     path = folder / "rated.jsonl"
     if (kept := read_rows(path, Rated)) and len(kept) == len(responses):
         return kept
-    by_key = {example.key: example for example in examples}
-    helpfulness: dict[tuple[int, int], float] = {}
-    code = [r for r in responses if by_key[r.key].domain == "code"]
-    if code:
-        jobs = [Job(r.key, r.sample, extract(r.text), by_key[r.key].problem or {}) for r in code]
-        with (
-            Grader(workers=workers, time_limit=TIME_LIMIT_S) as grader,
-            bar(total=len(jobs), what="rating code", unit="answer") as b,
-        ):
-            verdicts = grader.grade(jobs, on_verdict=lambda _: tick(b))
-        for job, verdict in zip(jobs, verdicts, strict=True):
-            helpfulness[(job.problem_id, job.sample)] = code_helpfulness(job.code, verdict)
-    text = [r for r in responses if by_key[r.key].domain == "general"]
-    if text:
-        if judge is None:
-            raise ValueError("domain: general prompts need a reward model; none was given")
-        scores = judge.rate(features(base, [(by_key[r.key].prompt, r.text) for r in text]))
-        helpfulness.update({(r.key, r.sample): float(s) for r, s in zip(text, scores, strict=True)})
-    need = {key: len(base.tokenizer(example.reference)["input_ids"]) + 1 for key, example in by_key.items()}
+    code = sum(example.domain == "code" for example in examples) * len(responses) // max(1, len(examples))
+    with (
+        judging(examples, judge, base, workers) as judgement,
+        bar(total=code, what="rating code", unit="answer") as b,
+    ):
+        found = judgement.rewards([(r.key, r.text, r.tokens) for r in responses], on_verdict=lambda _: tick(b))
     rated = [
-        Rated(
-            key=r.key,
-            sample=r.sample,
-            text=r.text,
-            tokens=r.tokens,
-            helpfulness=helpfulness[(r.key, r.sample)],
-            verbosity=verbosity(r.tokens, need[r.key]),
-        )
-        for r in responses
+        Rated(key=r.key, sample=r.sample, text=r.text, tokens=r.tokens, **reward._asdict())
+        for r, reward in zip(responses, found, strict=True)
     ]
     path.unlink(missing_ok=True)
     append_jsonl(path, rated)
@@ -167,11 +242,14 @@ def pairs(rated: Sequence[Rated], gap: float = 5.0) -> list[tuple[Rated, Rated]]
     return sorted(found, key=lambda pair: (pair[1].helpfulness - pair[0].helpfulness, pair[0].key))
 
 
-def best_along(rated: Sequence[Rated], angles: dict[int, float]) -> list[Rated]:
-    """Keep, for each prompt, the response with the highest reward along the prompt's direction (ties: the first sample).
+def best(rated: Sequence[Rated], rewards: Mapping[tuple[int, int], float]) -> list[Rated]:
+    """Keep, for each prompt, the response with the highest reward (ties: the first sample).
 
-    Source: preference-conditioned rejection sampling, DPA step (d), arXiv 2402.18571.
+    Args:
+        rated: the responses.
+        rewards: a number for each, by (key, sample).
+
+    Source: best of n; with a reward along the prompt's direction it is preference-conditioned rejection sampling, DPA step (d),
+    arXiv 2402.18571.
     """
-    return [
-        max(group, key=lambda r: scalarise(r.reward, direction(angles[key]))) for key, group in by_prompt(rated).items()
-    ]
+    return [max(group, key=lambda row: rewards[row.key, row.sample]) for group in by_prompt(rated).values()]
