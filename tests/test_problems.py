@@ -253,6 +253,12 @@ def test_training_examples_repeat_by_seed_and_have_distinct_keys(domain: str) ->
     )
 
 
+@pytest.mark.parametrize("share", [0.0, 0.1, 1 / 3, 0.5, 0.75, 1.0])
+def test_a_mixture_has_its_share_of_code_in_every_stretch(share: float) -> None:
+    is_code = [e.domain == "code" for e in training_examples("mixed", 60, 0, share)]
+    assert all(abs(sum(is_code[:n]) - share * n) < 1 for n in range(61))
+
+
 def test_mixed_examples_alternate() -> None:
     assert [e.domain for e in training_examples("mixed", 5, seed=0)] == ["code", "general", "code", "general", "code"]
 

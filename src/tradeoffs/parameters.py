@@ -103,6 +103,7 @@ class AlignParameters(Parameters):
     domain: Literal["code", "general", "mixed"] = Field(
         "code", description="training prompts: verifiable tasks, instructions, both"
     )
+    code_share: float = Field(0.5, ge=0, le=1, description="share of code among the prompts of domain 'mixed'")
     steps: int = Field(20, ge=1, description="optimizer steps (methods in rounds: in each)")
     batch_size: int = Field(8, ge=1, description="sequences (DPO: pairs, RRHF: queries) an optimizer step")
     learning_rate: float = Field(5e-4, gt=0, le=1, description="peak learning rate, linear decay to 0")

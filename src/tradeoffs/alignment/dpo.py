@@ -44,7 +44,7 @@ def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
     tokenizer = policy.tokenizer
     base = load(parameters.model, dtype=parameters.dtype, device=parameters.device) if parameters.start else policy
     judge = load_or_fit(base, parameters.model) if parameters.domain != "code" else None
-    examples = training_examples(parameters.domain, parameters.prompts, parameters.seed + 1)
+    examples = training_examples(parameters.domain, parameters.prompts, parameters.seed + 1, parameters.code_share)
     responses = sample(
         policy,
         examples,

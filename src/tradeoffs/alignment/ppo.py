@@ -200,7 +200,7 @@ def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
     start = start_policy(parameters)
     base = load(parameters.model, dtype=parameters.dtype, device=parameters.device)
     judge = load_or_fit(base, parameters.model) if parameters.domain != "code" else None
-    examples = training_examples(parameters.domain, parameters.prompts, parameters.seed + 1)
+    examples = training_examples(parameters.domain, parameters.prompts, parameters.seed + 1, parameters.code_share)
     model = new_adapter(start.model, parameters)
     device = next(model.parameters()).device
     value = torch.nn.Linear(model.config.hidden_size, 1).to(device)

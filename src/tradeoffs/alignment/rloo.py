@@ -61,7 +61,7 @@ def reinforce(
     policy = start_policy(parameters)
     base = load(parameters.model, dtype=parameters.dtype, device=parameters.device)
     judge = load_or_fit(base, parameters.model) if parameters.domain != "code" else None
-    examples = training_examples(parameters.domain, parameters.prompts, parameters.seed + 1)
+    examples = training_examples(parameters.domain, parameters.prompts, parameters.seed + 1, parameters.code_share)
     settings = trainer_settings(parameters, folder)
     for name in ("max_length", "dataset_num_proc"):
         settings.pop(name)

@@ -54,7 +54,9 @@ def rounds(
     model: PeftModel | None = None
     for number in range(1, parameters.rounds + 1):
         here = folder / f"round-{number}"
-        examples = training_examples(parameters.domain, parameters.prompts, parameters.seed + 100 * number)
+        examples = training_examples(
+            parameters.domain, parameters.prompts, parameters.seed + 100 * number, parameters.code_share
+        )
         angles = draw(examples, number) if draw else {}
         vectors = {
             example.key: direction(angles[example.key]) if draw else (parameters.weights[0], parameters.weights[1])

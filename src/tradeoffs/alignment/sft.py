@@ -79,7 +79,9 @@ def fine_tune(
 def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
     """Fine-tune on verifiable tasks (`code`), instructions (`general`), or both (`mixed`); see `tradeoffs.alignment.align`."""
     policy = start_policy(parameters)
-    examples = training_examples(parameters.domain, parameters.steps * parameters.batch_size, parameters.seed)
+    examples = training_examples(
+        parameters.domain, parameters.steps * parameters.batch_size, parameters.seed, parameters.code_share
+    )
     conversations = [(example.messages(), example.reference) for example in examples]
     log = StepLog(folder / "steps.jsonl", parameters.steps, f"sft on {parameters.domain}")
     model = fine_tune(policy.model, policy.tokenizer, conversations, parameters, folder, log=log)

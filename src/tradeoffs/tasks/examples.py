@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from typing import NamedTuple
 
@@ -40,18 +41,20 @@ def _general(count: int, seed: int) -> list[Example]:
     ]
 
 
-def training_examples(domain: str, count: int, seed: int) -> list[Example]:
+def training_examples(domain: str, count: int, seed: int, code_share: float = 0.5) -> list[Example]:
     """Draw training examples; the same arguments give the same examples.
 
     Args:
-        domain: `code`, `general`, or `mixed` (alternating).
+        domain: `code`, `general`, or `mixed` (in turn, so that every stretch has its share of both).
         count: how many.
         seed: decides tasks, wording, data and order.
+        code_share: share of code among `mixed` examples.
     """
     if domain == "code":
         return _code(count, seed)
     if domain == "general":
         return _general(count, seed)
-    code, text = _code((count + 1) // 2, seed), _general(count // 2, seed)
-    mixed = [example for pair in zip(code, text, strict=False) for example in pair]
-    return mixed + code[len(text) :]
+    # Place n is code where the count of code examples that are due, rounded up, goes up there.
+    due = [math.ceil((n + 1) * code_share - 1e-9) > math.ceil(n * code_share - 1e-9) for n in range(count)]
+    code, text = iter(_code(sum(due), seed)), iter(_general(count - sum(due), seed))
+    return [next(code if is_code else text) for is_code in due]
