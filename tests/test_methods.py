@@ -275,3 +275,21 @@ def test_dpa_with_one_direction_keeps_what_rsft_keeps_of_the_same_samples() -> N
 def test_parameters_that_do_not_fit_the_method_are_refused_by_name(changes: dict[str, Any], name: str) -> None:
     with pytest.raises(ParameterError, match=name):
         check(AlignParameters, changes)
+
+
+def test_a_reward_that_is_no_number_stops_training_and_names_the_prompt(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tradeoffs.preferences import reward_model
+
+    original = reward_model.RewardModel.rate
+    calls = []
+
+    def rate(self: Any, found: Any) -> Any:
+        calls.append(1)
+        return original(self, found) * (float("nan") if len(calls) > 1 else 1.0)
+
+    monkeypatch.setattr(reward_model.RewardModel, "rate", rate)
+    with pytest.raises(FloatingPointError, match="reward: nan for a response to training prompt 1000002"):
+        align(parameters(tiny, tmp_path / "out", method="ppo", domain="general"))
+    assert (tmp_path / "out" / "checkpoints" / "ppo" / "step.json").read_text() == "1"

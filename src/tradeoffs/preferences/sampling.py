@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -160,7 +161,11 @@ class Judgement:
     def rewards(
         self, responses: Sequence[tuple[int, str, int]], on_verdict: Callable[[Verdict], None] | None = None
     ) -> list[Reward]:
-        """Rate responses, each (the example's key, text, tokens)."""
+        """Rate responses, each (the example's key, text, tokens).
+
+        Raises:
+            FloatingPointError: the reward model gives no number.
+        """
         helpfulness: dict[int, float] = {}
         code = [n for n, (key, *_) in enumerate(responses) if self.by_key[key].domain == "code"]
         jobs = [
@@ -174,6 +179,12 @@ class Judgement:
             pairs = [(self.by_key[responses[n][0]].prompt, responses[n][1]) for n in text]
             scores = self.judge.rate(features(self.base, pairs))
             helpfulness.update({n: float(score) for n, score in zip(text, scores, strict=True)})
+        for n, value in helpfulness.items():
+            if not math.isfinite(value):
+                raise FloatingPointError(
+                    f"reward: {value} for a response to training prompt {responses[n][0]}; what was trained before is kept; "
+                    "fit the reward model anew"
+                )
         return [
             Reward(helpfulness[n], verbosity(tokens, self.need[key])) for n, (key, _, tokens) in enumerate(responses)
         ]
