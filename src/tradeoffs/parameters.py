@@ -103,6 +103,16 @@ class AlignParameters(Parameters):
     domain: Literal["code", "general", "mixed"] = Field(
         "code", description="training prompts: verifiable tasks, instructions, both"
     )
+    instructions: Annotated[
+        str,
+        _existing("file"),
+        Field(description="SFT: .jsonl[.gz] file to learn from instead; '' for the project's own"),
+    ] = ""
+    preferences: Annotated[
+        str,
+        _existing("file"),
+        Field(description="DPO: .jsonl[.gz] file of pairs to learn from; '' for its own samples"),
+    ] = ""
     code_share: float = Field(0.5, ge=0, le=1, description="share of code among the prompts of domain 'mixed'")
     steps: int = Field(20, ge=1, description="optimizer steps (methods in rounds: in each)")
     batch_size: int = Field(8, ge=1, description="sequences (DPO: pairs, RRHF: queries) an optimizer step")
@@ -139,7 +149,7 @@ class AlignParameters(Parameters):
     @model_validator(mode="after")
     def _fits_the_method(self) -> AlignParameters:
         on_line = self.method in {"rloo", "rlvr"} or (self.method == "scalarization" and self.optimizer == "rloo")
-        if self.method in {"dpo", "rrhf"} and self.batch_size > self.prompts:
+        if self.method in {"dpo", "rrhf"} and not self.preferences and self.batch_size > self.prompts:
             raise ValueError(f"batch_size: got {self.batch_size}; accepts at most prompts = {self.prompts}")
         if (on_line or self.method in {"dpo", "rrhf", "dpa"}) and self.samples < 2:
             raise ValueError(f"samples: got {self.samples}; accepts at least 2 with {self.method}, which compares them")
@@ -147,6 +157,9 @@ class AlignParameters(Parameters):
             raise ValueError(f"batch_size: got {self.batch_size}; accepts multiples of samples = {self.samples}")
         if not any(self.weights):
             raise ValueError(f"weights: got {self.weights}; accepts weights of which at least one is not 0")
+        for name, method in (("instructions", "sft"), ("preferences", "dpo")):
+            if getattr(self, name) and self.method != method:
+                raise ValueError(f"{name}: got a file; accepts '' with {self.method}: only {method} learns from one")
         if self.method == "rlvr" and self.domain != "code":
             raise ValueError(f"domain: got {self.domain!r}; accepts 'code' with rlvr, which needs a verdict")
         return self

@@ -7,6 +7,7 @@ Source: Rafailov et al. 2023, arXiv 2305.18290, equation 7; TRL's DPOTrainer.
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,13 @@ from tradeoffs.alignment.common import (
     start_policy,
     trainer_settings,
 )
-from tradeoffs.models import load
+from tradeoffs.models import Policy, load
 from tradeoffs.parameters import AlignParameters
+from tradeoffs.preferences.data import read_pairs
 from tradeoffs.preferences.reward_model import load_or_fit
 from tradeoffs.preferences.sampling import pairs, rate, sample
 from tradeoffs.tasks.examples import training_examples
+from tradeoffs.tasks.prompts import Message
 
 
 def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
@@ -41,6 +44,44 @@ def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
     from trl.trainer.dpo_trainer import DPOTrainer
 
     policy = start_policy(parameters)
+    tokenizer = policy.tokenizer
+    if parameters.preferences:
+        rows, summary = _from_file(parameters, tokenizer)
+    else:
+        rows, summary = _from_samples(parameters, folder, policy)
+    trainer = DPOTrainer(
+        model=policy.model,
+        args=DPOConfig(**trainer_settings(parameters, folder), beta=parameters.beta),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        peft_config=lora(parameters),
+        callbacks=[StepLog(folder / "steps.jsonl", parameters.steps, "dpo")],
+    )
+    silence(trainer)
+    with scored_positions_only():
+        trainer.train(resume_from_checkpoint=last_checkpoint(folder))
+    assert isinstance(trainer.model, PeftModel)
+    finish(parameters, save_adapter(trainer.model, folder / "new"), folder)
+    return {"pairs": len(rows)} | summary
+
+
+def _row(messages: list[Message], chosen: str, rejected: str) -> dict[str, Any]:
+    answers = {"chosen": chosen, "rejected": rejected}
+    return {"prompt": messages} | {name: [{"role": "assistant", "content": text}] for name, text in answers.items()}
+
+
+def _from_file(parameters: AlignParameters, tokenizer: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    pairs, left_out = read_pairs(parameters.preferences)
+    rows = [_row(*pair) for pair in pairs if fits(tokenizer, pair[0], [pair[1], pair[2]], parameters.max_length)]
+    if not rows:
+        raise ValueError(f"max_length: got {parameters.max_length}; no pair of {parameters.preferences} is that short")
+    random.Random(parameters.seed).shuffle(rows)
+    return rows, {"left_out": left_out | {"too long": len(pairs) - len(rows)}}
+
+
+def _from_samples(
+    parameters: AlignParameters, folder: Path, policy: Policy
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     tokenizer = policy.tokenizer
     base = load(parameters.model, dtype=parameters.dtype, device=parameters.device) if parameters.start else policy
     judge = load_or_fit(base, parameters.model) if parameters.domain != "code" else None
@@ -61,32 +102,12 @@ def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
     for chosen, rejected in pairs(rated):
         messages = by_key[chosen.key].messages()
         if fits(tokenizer, messages, [chosen.text, rejected.text], parameters.max_length):
-            rows.append(
-                {
-                    "prompt": messages,
-                    "chosen": [{"role": "assistant", "content": chosen.text}],
-                    "rejected": [{"role": "assistant", "content": rejected.text}],
-                }
-            )
+            rows.append(_row(messages, chosen.text, rejected.text))
     if not rows:
         raise ValueError(
             "prompts: no prompt gave two responses of different reward; raise prompts, samples or temperature"
         )
-    trainer = DPOTrainer(
-        model=policy.model,
-        args=DPOConfig(**trainer_settings(parameters, folder), beta=parameters.beta),
-        train_dataset=Dataset.from_list(rows),
-        processing_class=tokenizer,
-        peft_config=lora(parameters),
-        callbacks=[StepLog(folder / "steps.jsonl", parameters.steps, "dpo")],
-    )
-    silence(trainer)
-    with scored_positions_only():
-        trainer.train(resume_from_checkpoint=last_checkpoint(folder))
-    assert isinstance(trainer.model, PeftModel)
-    finish(parameters, save_adapter(trainer.model, folder / "new"), folder)
-    return {
-        "pairs": len(rows),
+    return rows, {
         "responses": len(rated),
         "mean_helpfulness": sum(r.helpfulness for r in rated) / len(rated),
         "mean_verbosity": sum(r.verbosity for r in rated) / len(rated),

@@ -12,6 +12,7 @@ from tradeoffs.records import (
     TrainingStep,
     adapter_digest,
     claim,
+    digest,
     provenance,
     read_record,
     read_rows,
@@ -44,7 +45,9 @@ def align(parameters: AlignParameters) -> Record:
     from tradeoffs.models import resolve_device
 
     resolve_device(parameters.device)
+    files = {name: getattr(parameters, name) for name in ("instructions", "preferences") if getattr(parameters, name)}
     inputs = {"start_sha256": adapter_digest(parameters.start)}
+    inputs |= {f"{name}_sha256": digest(path) for name, path in files.items()}
     folder = claim(Path(parameters.out), parameters.model_dump(exclude={"workers"}) | inputs)
     if (folder / "record.json").exists():
         return read_record(folder)

@@ -5,6 +5,7 @@ Source: RLHFlow guidebook, section 1.1; TRL's SFTTrainer. The stage that every o
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,9 @@ from tradeoffs.alignment.common import (
     start_policy,
     trainer_settings,
 )
+from tradeoffs.models import Policy
 from tradeoffs.parameters import AlignParameters
+from tradeoffs.preferences.data import read_instructions
 from tradeoffs.tasks.examples import training_examples
 from tradeoffs.tasks.prompts import Message
 
@@ -79,11 +82,22 @@ def fine_tune(
 def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
     """Fine-tune on verifiable tasks (`code`), instructions (`general`), or both (`mixed`); see `tradeoffs.alignment.align`."""
     policy = start_policy(parameters)
+    if parameters.instructions:
+        conversations = read_instructions(parameters.instructions)
+        random.Random(parameters.seed).shuffle(conversations)
+        return _finish(parameters, folder, policy, conversations)
     examples = training_examples(
         parameters.domain, parameters.steps * parameters.batch_size, parameters.seed, parameters.code_share
     )
     conversations = [(example.messages(), example.reference) for example in examples]
-    log = StepLog(folder / "steps.jsonl", parameters.steps, f"sft on {parameters.domain}")
+    return _finish(parameters, folder, policy, conversations)
+
+
+def _finish(
+    parameters: AlignParameters, folder: Path, policy: Policy, conversations: Sequence[tuple[list[Message], str]]
+) -> dict[str, Any]:
+    what = Path(parameters.instructions).name or parameters.domain
+    log = StepLog(folder / "steps.jsonl", parameters.steps, f"sft on {what}")
     model = fine_tune(policy.model, policy.tokenizer, conversations, parameters, folder, log=log)
     finish(parameters, save_adapter(model, folder / "new"), folder)
-    return {"examples": len(examples)}
+    return {"examples": len(conversations)}
