@@ -223,6 +223,7 @@ def build(folder: Path) -> dict[str, Text]:
         made = shutil.ignore_patterns("_results", "lab", "_build", "__pycache__")
         shutil.copytree(ROOT / "book", folder / "book", ignore=made)
         shutil.copy(ROOT / "_config.yml", folder)
+        (folder / "src").symlink_to(ROOT / "src")  # chapters show code
     command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", "book"]
     command += ["--config", "_config.yml", "--path-output", ".", "-W", "-n", "--keep-going"]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("TRADEOFFS_")} | {"NO_COLOR": "1"}
