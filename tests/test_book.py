@@ -333,6 +333,12 @@ def test_every_figure_has_alternative_text_and_every_formula_is_drawn(full: tupl
         assert (page.without_alt, page.formulas_as_source) == (0, 0), name
 
 
+def test_no_directive_is_left_as_text(full: tuple[Path, dict[str, Text]]) -> None:
+    """A backtick in the line that opens a directive makes it a code block, without any warning."""
+    for path in (full[0] / "_build/html").glob("*.html"):
+        assert ":header-rows:" not in path.read_text(encoding="utf-8"), path.name
+
+
 def test_no_sentence_holds_a_typed_result() -> None:
     """Outside of substitutions there is no decimal number and no percentage; 95 % is the interval's level."""
     for name in ("intro", "results", "limits"):
