@@ -200,7 +200,7 @@ def split(jobs: Sequence[Job], blocks: int) -> list[list[Job]]:
     return [ordered[block::blocks] for block in range(blocks)]
 
 
-def _write_inputs(jobs: Sequence[Job], folder: Path) -> None:
+def write_inputs(jobs: Sequence[Job], folder: Path) -> None:
     rows = ({"problem_id": job.problem_id, "sample": job.sample, "code": job.code} for job in jobs)
     write_text(folder / "answers.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     problems = {job.problem_id: job.problem for job in jobs}
@@ -260,7 +260,7 @@ def run(arguments: argparse.Namespace) -> dict[str, Any]:
         tqdm(total=total, unit="answer", desc="reference and grader") as bar,
     ):
         folder = Path(name)
-        _write_inputs(jobs, folder)
+        write_inputs(jobs, folder)
 
         def reference(part: Sequence[Job]) -> Measured:
             def work() -> None:

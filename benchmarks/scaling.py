@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from grading import _write_inputs, measure, read_jobs, run_grader
+from grading import measure, read_jobs, run_grader, write_inputs
 
 from tradeoffs.records import write_text
 
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             ]
             with tempfile.TemporaryDirectory(prefix="scaling-") as name:
                 folder = Path(name)
-                _write_inputs(jobs, folder)
+                write_inputs(jobs, folder)
                 found = measure(lambda: run_grader(arguments, folder), len(jobs))  # noqa: B023 - called at once
             row = [
                 len(jobs),

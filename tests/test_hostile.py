@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from tradeoffs.grading import Grader, Job, sandbox
-from tradeoffs.grading.environment import describe, find_python
+from tradeoffs.grading.environment import describe
 from tradeoffs.records import Verdict
 
 LIMIT = 2.5
@@ -603,25 +603,17 @@ def _grade(level: sandbox.Level, python: Path, folder: Path) -> Round:
     return Round(grouped, bait, mark, seconds, _marked(mark))
 
 
-@pytest.fixture(scope="module")
-def python() -> Path:
-    try:
-        return find_python()
-    except ValueError as error:
-        pytest.skip(f"no grading environment: {error}")
-
-
 @pytest.fixture(scope="module", params=LEVELS)
-def level(request: pytest.FixtureRequest, python: Path) -> sandbox.Level:
+def level(request: pytest.FixtureRequest, grading_python: Path) -> sandbox.Level:
     found: sandbox.Level = request.param
-    if reason := _works(found, python):
+    if reason := _works(found, grading_python):
         pytest.skip(f"this machine lacks {found}: {reason}")
     return found
 
 
 @pytest.fixture(scope="module")
-def graded(level: sandbox.Level, python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Round]:
-    yield _grade(level, python, tmp_path_factory.mktemp(f"hostile-{level}"))
+def graded(level: sandbox.Level, grading_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Round]:
+    yield _grade(level, grading_python, tmp_path_factory.mktemp(f"hostile-{level}"))
 
 
 @pytest.mark.parametrize("sentence", ATTACKS)
@@ -694,8 +686,8 @@ HONEST_ANSWERS = {
 
 
 @pytest.fixture(scope="module")
-def usual(python: Path) -> Iterator[Grader]:
-    with Grader(python, time_limit=20.0) as made:
+def usual(grading_python: Path) -> Iterator[Grader]:
+    with Grader(grading_python, time_limit=20.0) as made:
         yield made
 
 

@@ -9,15 +9,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import mock
 
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from tradeoffs.models import Policy, load
 from tradeoffs.parameters import AlignParameters
+from tradeoffs.preferences.reward_model import RewardModel, load_or_fit
+from tradeoffs.preferences.sampling import Rated, rate, sample
 from tradeoffs.progress import bar
 from tradeoffs.records import TrainingStep, append_jsonl, read_rows
+from tradeoffs.tasks.examples import Example, training_examples
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
@@ -70,7 +73,7 @@ def new_adapter(model: PreTrainedModel, parameters: AlignParameters) -> PeftMode
 
 
 def trainer_settings(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
-    """Settings that every TRL trainer here gets."""
+    """Settings that every trainer here gets."""
     import torch
 
     from tradeoffs.models import resolve_device, resolve_dtype
@@ -83,7 +86,6 @@ def trainer_settings(parameters: AlignParameters, folder: Path) -> dict[str, Any
         learning_rate=parameters.learning_rate,
         lr_scheduler_type="linear",
         warmup_steps=parameters.steps // 20,
-        max_length=parameters.max_length,
         logging_steps=1,
         save_steps=1,
         save_total_limit=2,
@@ -95,7 +97,6 @@ def trainer_settings(parameters: AlignParameters, folder: Path) -> dict[str, Any
         use_cpu=not on_gpu,
         gradient_checkpointing=False,
         dataloader_pin_memory=False,
-        dataset_num_proc=None,
     )
 
 
@@ -162,6 +163,63 @@ class StepLog(TrainerCallback):
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Close the bar."""
         self.bar.close()
+
+
+class Judges(NamedTuple):
+    """What responses are rated with: the base model, and the reward model where there are general prompts."""
+
+    base: Policy
+    reward_model: RewardModel | None
+
+    def summary(self) -> dict[str, Any]:
+        """What a method's summary says of them."""
+        model = self.reward_model
+        return {"reward_model": {"accuracy": model.accuracy, "pairs": model.pairs} if model else None}
+
+
+def judges(parameters: AlignParameters, policy: Policy, trained: bool = False) -> Judges:
+    """Get the judges; a start policy that is the base model serves as that, unless training is going to change it meanwhile."""
+    same = not parameters.start and not trained
+    base = policy if same else load(parameters.model, dtype=parameters.dtype, device=parameters.device)
+    return Judges(base, load_or_fit(base, parameters.model) if parameters.domain != "code" else None)
+
+
+def own_samples(
+    parameters: AlignParameters, folder: Path, policy: Policy
+) -> tuple[dict[int, Example], list[Rated], dict[str, Any]]:
+    """Sample from the start policy, once, and rate.
+
+    Returns:
+        The prompts by key, the rated responses, and what the summary says of them.
+    """
+    of = judges(parameters, policy)
+    examples = training_examples(parameters.domain, parameters.prompts, parameters.seed + 1, parameters.code_share)
+    responses = sample(
+        policy,
+        examples,
+        [None] * len(examples),
+        folder,
+        samples=parameters.samples,
+        temperature=parameters.temperature,
+        max_new_tokens=parameters.max_new_tokens,
+        seed=parameters.seed,
+    )
+    rated = rate(responses, examples, of.reward_model, of.base, folder, parameters.workers)
+    summary = {
+        "responses": len(rated),
+        "mean_helpfulness": sum(row.helpfulness for row in rated) / len(rated),
+        "mean_verbosity": sum(row.verbosity for row in rated) / len(rated),
+    }
+    return {example.key: example for example in examples}, rated, summary | of.summary()
+
+
+def run_trainer(trainer: Trainer, folder: Path) -> PeftModel:
+    """Train quietly, going on from the last checkpoint in `folder`; give the policy with its adapter."""
+    from peft import PeftModel
+
+    silence(trainer).train(resume_from_checkpoint=last_checkpoint(folder))
+    assert isinstance(trainer.model, PeftModel)
+    return trainer.model
 
 
 def silence(trainer: Trainer) -> Trainer:
@@ -243,12 +301,14 @@ __all__ = [
     "finish",
     "fits",
     "last_checkpoint",
+    "judges",
     "lora",
     "merged_copy",
     "new_adapter",
+    "own_samples",
+    "run_trainer",
     "save_adapter",
     "scored_positions_only",
-    "silence",
     "start_policy",
     "trainer_settings",
 ]

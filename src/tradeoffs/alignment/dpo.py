@@ -15,20 +15,18 @@ from tradeoffs.alignment.common import (
     StepLog,
     finish,
     fits,
-    last_checkpoint,
     lora,
+    own_samples,
+    run_trainer,
     save_adapter,
     scored_positions_only,
-    silence,
     start_policy,
     trainer_settings,
 )
-from tradeoffs.models import Policy, load
+from tradeoffs.models import Policy
 from tradeoffs.parameters import AlignParameters
 from tradeoffs.preferences.data import read_pairs
-from tradeoffs.preferences.reward_model import load_or_fit
-from tradeoffs.preferences.sampling import pairs, rate, sample
-from tradeoffs.tasks.examples import training_examples
+from tradeoffs.preferences.sampling import pairs
 from tradeoffs.tasks.prompts import Message
 
 
@@ -39,7 +37,6 @@ def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
         ValueError: no prompt gave responses that differ in reward.
     """
     from datasets import Dataset
-    from peft import PeftModel
     from trl.trainer.dpo_config import DPOConfig
     from trl.trainer.dpo_trainer import DPOTrainer
 
@@ -51,17 +48,15 @@ def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
         rows, summary = _from_samples(parameters, folder, policy)
     trainer = DPOTrainer(
         model=policy.model,
-        args=DPOConfig(**trainer_settings(parameters, folder), beta=parameters.beta),
+        args=DPOConfig(**trainer_settings(parameters, folder), max_length=parameters.max_length, beta=parameters.beta),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
         peft_config=lora(parameters),
         callbacks=[StepLog(folder / "steps.jsonl", parameters.steps, "dpo")],
     )
-    silence(trainer)
     with scored_positions_only():
-        trainer.train(resume_from_checkpoint=last_checkpoint(folder))
-    assert isinstance(trainer.model, PeftModel)
-    finish(parameters, save_adapter(trainer.model, folder / "new"), folder)
+        model = run_trainer(trainer, folder)
+    finish(parameters, save_adapter(model, folder / "new"), folder)
     return {"pairs": len(rows)} | summary
 
 
@@ -82,34 +77,14 @@ def _from_file(parameters: AlignParameters, tokenizer: Any) -> tuple[list[dict[s
 def _from_samples(
     parameters: AlignParameters, folder: Path, policy: Policy
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    tokenizer = policy.tokenizer
-    base = load(parameters.model, dtype=parameters.dtype, device=parameters.device) if parameters.start else policy
-    judge = load_or_fit(base, parameters.model) if parameters.domain != "code" else None
-    examples = training_examples(parameters.domain, parameters.prompts, parameters.seed + 1, parameters.code_share)
-    responses = sample(
-        policy,
-        examples,
-        [None] * len(examples),
-        folder,
-        samples=parameters.samples,
-        temperature=parameters.temperature,
-        max_new_tokens=parameters.max_new_tokens,
-        seed=parameters.seed,
-    )
-    rated = rate(responses, examples, judge, base, folder, parameters.workers)
-    by_key = {example.key: example for example in examples}
+    by_key, rated, summary = own_samples(parameters, folder, policy)
     rows = []
     for chosen, rejected in pairs(rated):
         messages = by_key[chosen.key].messages()
-        if fits(tokenizer, messages, [chosen.text, rejected.text], parameters.max_length):
+        if fits(policy.tokenizer, messages, [chosen.text, rejected.text], parameters.max_length):
             rows.append(_row(messages, chosen.text, rejected.text))
     if not rows:
         raise ValueError(
             "prompts: no prompt gave two responses of different reward; raise prompts, samples or temperature"
         )
-    return rows, {
-        "responses": len(rated),
-        "mean_helpfulness": sum(r.helpfulness for r in rated) / len(rated),
-        "mean_verbosity": sum(r.verbosity for r in rated) / len(rated),
-        "reward_model": {"accuracy": judge.accuracy, "pairs": judge.pairs} if judge else None,
-    }
+    return rows, summary

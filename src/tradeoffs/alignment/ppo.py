@@ -18,17 +18,16 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from tradeoffs.alignment.common import finish, merged_copy, new_adapter, save_adapter, start_policy
-from tradeoffs.models import Policy, load
+from tradeoffs.alignment.common import finish, judges, merged_copy, new_adapter, save_adapter, start_policy
+from tradeoffs.models import Policy
 from tradeoffs.parameters import AlignParameters
-from tradeoffs.preferences.reward_model import load_or_fit
 from tradeoffs.preferences.rewards import Reward, weigh
 from tradeoffs.preferences.sampling import Rollout, judging, roll_out
 from tradeoffs.progress import bar, note
@@ -186,11 +185,6 @@ class _Checkpoints:
         return int(json.loads((self.path / "step.json").read_text()))
 
 
-def _minibatches(count: int, size: int, seed: int) -> Iterator[Tensor]:
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    yield from torch.split(order, size)
-
-
 def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
     """Run `steps` updates of `batch_size` responses each; see `tradeoffs.alignment.align`.
 
@@ -198,8 +192,7 @@ def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
         FloatingPointError: a loss is no number; the state after the update before is kept.
     """
     start = start_policy(parameters)
-    base = load(parameters.model, dtype=parameters.dtype, device=parameters.device)
-    judge = load_or_fit(base, parameters.model) if parameters.domain != "code" else None
+    of = judges(parameters, start, trained=True)
     examples = training_examples(parameters.domain, parameters.prompts, parameters.seed + 1, parameters.code_share)
     model = new_adapter(start.model, parameters)
     device = next(model.parameters()).device
@@ -212,7 +205,7 @@ def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
     first = checkpoints.load(model, value, optimizer)
     logged = {row.step for row in read_rows(path, TrainingStep)}
     with (
-        judging(examples, judge, base, parameters.workers) as judgement,
+        judging(examples, of.reward_model, of.base, parameters.workers) as judgement,
         bar(total=parameters.steps, initial=first, what="ppo", unit="step") as progress,
     ):
         for step in range(first, parameters.steps):
@@ -232,7 +225,7 @@ def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
             )
             rewards = judgement.rewards([(r.key, r.text, len(r.ids)) for r in responses])
             batch = _lay_out(responses, int(start.tokenizer.pad_token_id or 0), device)
-            row = _update(parameters, model, value, optimizer, batch, rewards, step)
+            row = _update(parameters, model, value, optimizer, batch, rewards)
             if not math.isfinite(row["loss"]):
                 raise FloatingPointError(
                     f"step {step + 1}: the loss is {row['loss']}; the state after the step before is kept; "
@@ -245,10 +238,7 @@ def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
             progress.update(1)
             progress.set_postfix_str(f"reward {row['reward']:.3f}")
     finish(parameters, save_adapter(model, folder / "new"), folder)
-    return {
-        "responses": parameters.steps * parameters.batch_size,
-        "reward_model": {"accuracy": judge.accuracy, "pairs": judge.pairs} if judge else None,
-    }
+    return {"responses": parameters.steps * parameters.batch_size} | of.summary()
 
 
 def _update(
@@ -258,7 +248,6 @@ def _update(
     optimizer: torch.optim.Optimizer,
     batch: _Batch,
     rewards: Sequence[Reward],
-    step: int,
 ) -> dict[str, float]:
     """Pass over one batch `EPOCHS` times; give the means for the record."""
     scores = torch.tensor([weigh(reward, parameters.weights) / 100 for reward in rewards], device=batch.ids.device)
@@ -269,25 +258,18 @@ def _update(
         old_values = value(hidden)[..., 0]
         estimates = estimate(scores, old_logp, ref_logp, old_values, batch.lengths, beta=parameters.beta)
     losses = []
-    for epoch in range(EPOCHS):
-        # One mini-batch a pass: on a CPU sampling costs more than learning, and batches are small.
-        for chosen in _minibatches(len(scores), len(scores), parameters.seed + EPOCHS * step + epoch):
-            part = _Batch(batch.ids[chosen], batch.mask[chosen], batch.lengths[chosen], batch.width)
-            logp, _, _ = _look(model, part, parameters.temperature)
-            own = Estimates(*(tensor[chosen] for tensor in estimates))
-            policy_loss, value_loss = ppo_losses(
-                logp, value(hidden[chosen])[..., 0], old_logp[chosen], old_values[chosen], own
-            )
-            loss = policy_loss + VALUE_WEIGHT * value_loss
-            if not torch.isfinite(loss):
-                return {"loss": float(loss), "reward": float(scores.mean())}
-            torch.autograd.backward(loss)
-            norm = torch.nn.utils.clip_grad_norm_(
-                [w for g in optimizer.param_groups for w in g["params"]], MAX_GRAD_NORM
-            )
-            optimizer.step()
-            optimizer.zero_grad()
-            losses.append((float(loss), float(norm)))
+    # The whole batch at once: on a CPU sampling costs more than learning, and batches are small.
+    for _ in range(EPOCHS):
+        logp, _, _ = _look(model, batch, parameters.temperature)
+        policy_loss, value_loss = ppo_losses(logp, value(hidden)[..., 0], old_logp, old_values, estimates)
+        loss = policy_loss + VALUE_WEIGHT * value_loss
+        if not torch.isfinite(loss):
+            return {"loss": float(loss), "reward": float(scores.mean())}
+        torch.autograd.backward(loss)
+        norm = torch.nn.utils.clip_grad_norm_([w for g in optimizer.param_groups for w in g["params"]], MAX_GRAD_NORM)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append((float(loss), float(norm)))
     count = len(rewards)
     return {
         "loss": sum(loss for loss, _ in losses) / len(losses),

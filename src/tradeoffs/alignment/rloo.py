@@ -15,16 +15,14 @@ from typing import TYPE_CHECKING, Any
 from tradeoffs.alignment.common import (
     StepLog,
     finish,
-    last_checkpoint,
+    judges,
     lora,
+    run_trainer,
     save_adapter,
-    silence,
     start_policy,
     trainer_settings,
 )
-from tradeoffs.models import load
 from tradeoffs.parameters import AlignParameters
-from tradeoffs.preferences.reward_model import load_or_fit
 from tradeoffs.preferences.rewards import Reward
 from tradeoffs.preferences.sampling import judging
 from tradeoffs.tasks.examples import training_examples
@@ -56,22 +54,17 @@ def reinforce(
         build: makes the trainer from the reward functions (helpfulness, verbosity), settings and further arguments.
     """
     from datasets import Dataset
-    from peft import PeftModel
 
     policy = start_policy(parameters)
-    base = load(parameters.model, dtype=parameters.dtype, device=parameters.device)
-    judge = load_or_fit(base, parameters.model) if parameters.domain != "code" else None
+    of = judges(parameters, policy, trained=True)
     examples = training_examples(parameters.domain, parameters.prompts, parameters.seed + 1, parameters.code_share)
-    settings = trainer_settings(parameters, folder)
-    for name in ("max_length", "dataset_num_proc"):
-        settings.pop(name)
-    settings |= dict(
+    settings = trainer_settings(parameters, folder) | dict(
         num_generations=parameters.samples,
         max_completion_length=parameters.max_new_tokens,
         temperature=parameters.temperature,
         beta=parameters.beta,
     )
-    with judging(examples, judge, base, parameters.workers) as judgement:
+    with judging(examples, of.reward_model, of.base, parameters.workers) as judgement:
         last: dict[str, Any] = {"of": None, "rewards": []}
 
         def rated(completions: Sequence[Any], key: Sequence[int], completion_ids: Sequence[Any]) -> list[Reward]:
@@ -96,12 +89,6 @@ def reinforce(
             callbacks=[StepLog(folder / "steps.jsonl", parameters.steps, parameters.method)],
         )
         trainer = build([helpfulness, verbosity], settings, rest)
-        silence(trainer)
-        trainer.train(resume_from_checkpoint=last_checkpoint(folder))
-    assert isinstance(trainer.model, PeftModel)
-    finish(parameters, save_adapter(trainer.model, folder / "new"), folder)
-    return {
-        "prompts": len(rows),
-        "responses": parameters.steps * parameters.batch_size,
-        "reward_model": {"accuracy": judge.accuracy, "pairs": judge.pairs} if judge else None,
-    }
+        model = run_trainer(trainer, folder)
+    finish(parameters, save_adapter(model, folder / "new"), folder)
+    return {"prompts": len(rows), "responses": parameters.steps * parameters.batch_size} | of.summary()

@@ -22,19 +22,16 @@ from transformers import Trainer, TrainingArguments
 from tradeoffs.alignment.common import (
     StepLog,
     finish,
-    last_checkpoint,
     new_adapter,
+    own_samples,
+    run_trainer,
     save_adapter,
-    silence,
     start_policy,
     trainer_settings,
 )
-from tradeoffs.models import load
 from tradeoffs.parameters import AlignParameters
-from tradeoffs.preferences.reward_model import load_or_fit
 from tradeoffs.preferences.rewards import weigh
-from tradeoffs.preferences.sampling import by_prompt, rate, sample
-from tradeoffs.tasks.examples import training_examples
+from tradeoffs.preferences.sampling import by_prompt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,25 +123,10 @@ def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
         ValueError: no prompt gave responses that differ in reward.
     """
     from datasets import Dataset
-    from peft import PeftModel
 
     policy = start_policy(parameters)
     tokenizer = policy.tokenizer
-    base = load(parameters.model, dtype=parameters.dtype, device=parameters.device) if parameters.start else policy
-    judge = load_or_fit(base, parameters.model) if parameters.domain != "code" else None
-    examples = training_examples(parameters.domain, parameters.prompts, parameters.seed + 1, parameters.code_share)
-    responses = sample(
-        policy,
-        examples,
-        [None] * len(examples),
-        folder,
-        samples=parameters.samples,
-        temperature=parameters.temperature,
-        max_new_tokens=parameters.max_new_tokens,
-        seed=parameters.seed,
-    )
-    rated = rate(responses, examples, judge, base, folder, parameters.workers)
-    by_key = {example.key: example for example in examples}
+    by_key, rated, summary = own_samples(parameters, folder, policy)
     rows = []
     for key, group in by_prompt(rated).items():
         texts = {row.text: weigh(row.reward, parameters.weights) for row in reversed(group)}  # equal texts count once
@@ -160,8 +142,6 @@ def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
             "prompts: no prompt gave two responses of different reward; raise prompts, samples or temperature"
         )
     settings = trainer_settings(parameters, folder) | {"remove_unused_columns": False}
-    settings.pop("max_length")
-    settings.pop("dataset_num_proc")
     trainer = RRHFTrainer(
         model=new_adapter(policy.model, parameters),
         args=TrainingArguments(**settings),
@@ -169,14 +149,5 @@ def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
         data_collator=lambda batch: collate(batch, int(tokenizer.pad_token_id or 0)),
         callbacks=[StepLog(folder / "steps.jsonl", parameters.steps, "rrhf")],
     )
-    silence(trainer)
-    trainer.train(resume_from_checkpoint=last_checkpoint(folder))
-    assert isinstance(trainer.model, PeftModel)
-    finish(parameters, save_adapter(trainer.model, folder / "new"), folder)
-    return {
-        "queries": len(rows),
-        "responses": len(rated),
-        "mean_helpfulness": sum(r.helpfulness for r in rated) / len(rated),
-        "mean_verbosity": sum(r.verbosity for r in rated) / len(rated),
-        "reward_model": {"accuracy": judge.accuracy, "pairs": judge.pairs} if judge else None,
-    }
+    finish(parameters, save_adapter(run_trainer(trainer, folder), folder / "new"), folder)
+    return {"queries": len(rows)} | summary

@@ -14,11 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tradeoffs.alignment.common import StepLog, finish, merged_copy, new_adapter, save_adapter, start_policy
+from tradeoffs.alignment.common import StepLog, finish, judges, merged_copy, new_adapter, save_adapter, start_policy
 from tradeoffs.alignment.sft import fine_tune
 from tradeoffs.models import Policy, load
 from tradeoffs.parameters import AlignParameters
-from tradeoffs.preferences.reward_model import load_or_fit
 from tradeoffs.preferences.rewards import direction, scalarise, weigh
 from tradeoffs.preferences.sampling import Rated, best, rate, sample
 from tradeoffs.records import TrainingStep, append_jsonl, read_rows
@@ -47,8 +46,7 @@ def rounds(
     from peft import PeftModel
 
     start = start_policy(parameters)
-    base = load(parameters.model, dtype=parameters.dtype, device=parameters.device) if parameters.start else start
-    judge = load_or_fit(base, parameters.model) if parameters.domain != "code" else None
+    of = judges(parameters, start)
     measure = scalarise if draw else weigh
     found: list[dict[str, float]] = []
     model: PeftModel | None = None
@@ -73,7 +71,7 @@ def rounds(
             max_new_tokens=parameters.max_new_tokens,
             seed=parameters.seed + number,
         )
-        rated = rate(responses, examples, judge, base, here, parameters.workers)
+        rated = rate(responses, examples, of.reward_model, of.base, here, parameters.workers)
         rewards = {(row.key, row.sample): measure(row.reward, vectors[row.key]) for row in rated}
         kept = best(rated, rewards)
         found.append(_summary(rated, kept, rewards))
@@ -92,7 +90,7 @@ def rounds(
         save_adapter(model, here / "adapter")
     assert model is not None
     finish(parameters, save_adapter(model, folder / "new"), folder)
-    return {"rounds": found, "reward_model": {"accuracy": judge.accuracy, "pairs": judge.pairs} if judge else None}
+    return {"rounds": found} | of.summary()
 
 
 def _summary(

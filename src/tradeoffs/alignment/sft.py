@@ -14,11 +14,10 @@ from tradeoffs.alignment.common import (
     StepLog,
     finish,
     fits,
-    last_checkpoint,
     lora,
+    run_trainer,
     save_adapter,
     scored_positions_only,
-    silence,
     start_policy,
     trainer_settings,
 )
@@ -63,6 +62,7 @@ def fine_tune(
         model=model,
         args=SFTConfig(
             **trainer_settings(parameters, folder),
+            max_length=parameters.max_length,
             completion_only_loss=True,
             packing=False,
             train_sampling_strategy="group_by_length",  # else a fifth of what is computed is padding
@@ -72,11 +72,8 @@ def fine_tune(
         peft_config=None if isinstance(model, PeftModel) else lora(parameters),
         callbacks=[log],
     )
-    silence(trainer)
     with scored_positions_only():
-        trainer.train(resume_from_checkpoint=last_checkpoint(folder))
-    assert isinstance(trainer.model, PeftModel)
-    return trainer.model
+        return run_trainer(trainer, folder)
 
 
 def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
