@@ -157,10 +157,9 @@ def test_dpa_records_its_rounds_and_trains_one_policy(tiny: Path, tmp_path: Path
 
 def test_a_loss_that_is_no_number_stops_training_and_names_the_step(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(FloatingPointError, match=r"step \d+: the loss is"):
-        from tradeoffs.alignment.common import StepLog
+        from tradeoffs.alignment.common import Schedule, StepLog
 
-        log = StepLog(tmp_path / "steps.jsonl", 1, "test")
-        log.seconds = 0.0
+        log = StepLog(tmp_path / "steps.jsonl", "test", Schedule(1))
 
         class State:
             global_step = 4

@@ -97,7 +97,7 @@ def test_scores_are_mean_log_probabilities_whatever_the_padding_and_the_order() 
 
     def loss(rows: list[dict[str, Any]], padding: int) -> tuple[list[float], float]:
         laid = collate(rows, padding)
-        scores = response_scores(table[laid["input_ids"]], laid["labels"])
+        scores = response_scores(table[laid["input_ids"]], laid["labels"]).logp
         return sorted(scores.tolist()), float(sum(rrhf_loss(scores, laid["rewards"], laid["query"])))
 
     expected = []
@@ -178,7 +178,7 @@ def test_ppo_resumes_to_the_same_adapter(tiny: Path, tmp_path: Path, monkeypatch
     from tradeoffs.alignment import ppo
 
     align(parameters(tiny, tmp_path / "whole", method="ppo", domain="general"))
-    original = ppo._update
+    original = ppo._Learner.update
 
     done = []
 
@@ -188,10 +188,10 @@ def test_ppo_resumes_to_the_same_adapter(tiny: Path, tmp_path: Path, monkeypatch
         done.append(1)
         return original(*arguments)
 
-    monkeypatch.setattr(ppo, "_update", dies)
+    monkeypatch.setattr(ppo._Learner, "update", dies)
     with pytest.raises(KeyboardInterrupt):
         align(parameters(tiny, tmp_path / "cut", method="ppo", domain="general"))
-    monkeypatch.setattr(ppo, "_update", original)
+    monkeypatch.setattr(ppo._Learner, "update", original)
     align(parameters(tiny, tmp_path / "cut", method="ppo", domain="general"))
     whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
@@ -227,7 +227,7 @@ def test_every_method_returns_a_policy_and_the_same_record(
 
 
 def test_rsft_with_one_sample_is_supervised_fine_tuning_on_it(tiny: Path, tmp_path: Path) -> None:
-    from tradeoffs.alignment.common import StepLog
+    from tradeoffs.alignment.common import Schedule, StepLog, new_adapter
     from tradeoffs.alignment.sft import fine_tune
     from tradeoffs.models import load
     from tradeoffs.preferences.sampling import Response
@@ -238,10 +238,10 @@ def test_rsft_with_one_sample_is_supervised_fine_tuning_on_it(tiny: Path, tmp_pa
     examples = {e.key: e for e in training_examples("general", 4, 100)}
     drawn = sorted(read_rows(tmp_path / "rsft" / "round-1" / "responses.jsonl", Response), key=lambda row: row.key)
     policy = load(str(tiny), dtype="float32")
-    log = StepLog(tmp_path / "sft.jsonl", 2, "sft")
-    fine_tune(
-        policy.model, policy.tokenizer, [(examples[r.key].messages(), r.text) for r in drawn], p, tmp_path, log=log
-    )
+    plan = Schedule(2)
+    log = StepLog(tmp_path / "sft.jsonl", "sft", plan)
+    kept = [(examples[r.key].messages(), r.text) for r in drawn]
+    fine_tune(new_adapter(policy.model, p), policy.tokenizer, kept, p, tmp_path, plan=plan, log=log)
     ours, plain = (
         read_rows(path, TrainingStep) for path in (tmp_path / "rsft" / "steps.jsonl", tmp_path / "sft.jsonl")
     )
@@ -288,9 +288,9 @@ def test_a_reward_that_is_no_number_stops_training_and_names_the_prompt(
     original = reward_model.RewardModel.rate
     calls = []
 
-    def rate(self: Any, found: Any) -> Any:
+    def rate(self: Any, *given: Any) -> Any:
         calls.append(1)
-        return original(self, found) * (float("nan") if len(calls) > 1 else 1.0)
+        return original(self, *given) * (float("nan") if len(calls) > 1 else 1.0)
 
     monkeypatch.setattr(reward_model.RewardModel, "rate", rate)
     with pytest.raises(FloatingPointError, match="reward: nan for a response to training prompt 1000002"):

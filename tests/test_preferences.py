@@ -1,4 +1,4 @@
-"""Attribute regression against its equations, and pairs and instructions from files, real ones among them."""
+"""Attribute regression against its equations, and pairs, ratings and instructions from files, real ones among them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 
 from tradeoffs.alignment import align
 from tradeoffs.parameters import AlignParameters
-from tradeoffs.preferences.attributes import fit_attributes, regression_loss
-from tradeoffs.preferences.data import read_instructions, read_pairs, transcript
+from tradeoffs.preferences.attributes import PENALTIES, choose_penalty, fit_attributes, regression_loss
+from tradeoffs.preferences.data import Pair, read_instructions, read_pairs, read_ratings, transcript
 from tradeoffs.records import TrainingStep, read_rows
 
 NAN = float("nan")
@@ -63,6 +63,39 @@ def test_the_fit_is_where_the_gradient_of_loss_and_penalty_vanishes() -> None:
     model = fit_attributes(features, ratings, ["helpfulness"], penalty=0.1)
     _, slope = regression_loss(features @ model.weights.T + model.bias, ratings)
     assert features.T @ slope == pytest.approx(-2 * 0.1 * model.weights.T, abs=1e-6)
+
+
+def test_the_masked_fit_is_least_squares_of_the_rated_rows_with_a_row_for_each_weights_penalty() -> None:
+    rng = np.random.default_rng(3)
+    features, ratings = rng.normal(size=(50, 4)), rng.uniform(0, 100, (50, 2))
+    ratings[::3, 0] = NAN
+    model = fit_attributes(features, ratings, ["helpfulness", "verbosity"], penalty=0.5)
+    for j in range(2):
+        rows = ~np.isnan(ratings[:, j])
+        scaled = (features[rows] - features[rows].mean(0)) / features[rows].std(0)
+        stacked = np.vstack([scaled, np.sqrt(0.5 * rows.sum()) * np.eye(4)])
+        target = np.concatenate([ratings[rows, j] - ratings[rows, j].mean(), np.zeros(4)])
+        solution = np.linalg.lstsq(stacked, target)[0] / features[rows].std(0)
+        assert model.weights[j] == pytest.approx(solution, abs=1e-6)
+        assert features[rows].mean(0) @ model.weights[j] + model.bias[j] == pytest.approx(ratings[rows, j].mean())
+
+
+def test_the_chosen_penalty_has_the_least_generalised_cross_validation_error() -> None:
+    rng = np.random.default_rng(4)
+    features = rng.normal(size=(40, 30))
+    features -= features.mean(0)
+    for noise in (0.0, 30.0):
+        ratings = features @ rng.normal(size=30) + noise * rng.normal(size=40)
+        ratings -= ratings.mean()
+
+        def error(penalty: float, ratings: Any = ratings) -> float:
+            hat = (
+                features @ np.linalg.solve(features.T @ features / 40 + penalty * np.eye(30), features.T) / 40 + 1 / 40
+            )
+            return float(((ratings - hat @ ratings) ** 2).mean() / (1 - np.trace(hat) / 40) ** 2)
+
+        assert choose_penalty(features, ratings) == min(PENALTIES, key=error)
+    assert choose_penalty(features, features @ np.ones(30)) < choose_penalty(features, ratings)
 
 
 @pytest.mark.parametrize(
@@ -121,6 +154,132 @@ def test_pairs_that_teach_nothing_are_left_out_and_counted(tmp_path: Path) -> No
 def test_files_without_pairs_are_refused(tmp_path: Path, rows: list[dict[str, Any]], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_pairs(write(tmp_path / "pairs.jsonl", rows))
+
+
+def say(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
+
+
+Q = say("user", "q")
+WHOLE = {"chosen": [Q, say("assistant", "a ")], "rejected": [Q, say("assistant", "b")]}
+
+
+@pytest.mark.parametrize(
+    ("row", "messages"),
+    [
+        ({"prompt": "q", "chosen": "a", "rejected": "b"}, [Q]),
+        (WHOLE, [Q]),
+        ({"prompt": "q"} | WHOLE, [Q]),
+        ({"prompt": "q", "chosen": [say("assistant", "a")], "rejected": [say("assistant", "b")]}, [Q]),
+        ({"prompt": [say("system", "s"), Q], "chosen": "a", "rejected": [say("assistant", "b")]}, [say("system", "s"), Q]),
+        ({"chosen": "\n\nHuman: q\n\nAssistant: a", "rejected": "\n\nHuman: q\n\nAssistant: b"}, [Q]),
+    ],
+)  # fmt: skip
+def test_a_pair_may_be_texts_messages_or_transcripts(tmp_path: Path, row: dict[str, Any], messages: Any) -> None:
+    pairs, _ = read_pairs(write(tmp_path / "pairs.jsonl", [row]))
+    assert pairs == [Pair(messages, "a", "b")]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"rejected": [say("user", "r"), say("assistant", "b")]}, "prompts differ"),
+        ({"rejected": [Q]}, "prompts differ"),
+        ({"prompt": "q", "rejected": []}, "prompts differ"),
+        ({"prompt": [], "chosen": [], "rejected": []}, "prompts differ"),
+        ({"rejected": [Q, say("assistant", " ")]}, "empty"),
+        ({"rejected": [Q, say("assistant", "a")]}, "equal"),
+    ],
+)
+def test_lists_of_messages_that_are_no_pair_are_counted(tmp_path: Path, change: dict[str, Any], reason: str) -> None:
+    _, left_out = read_pairs(write(tmp_path / "pairs.jsonl", [WHOLE, WHOLE | change]))
+    assert left_out[reason] == 1 and sum(left_out.values()) == 1
+
+
+@pytest.mark.parametrize("message", [{"role": "tool", "content": "x"}, {"role": "user"}, "x"])
+def test_what_is_no_message_is_refused(tmp_path: Path, message: Any) -> None:
+    with pytest.raises(ValueError, match="line 1: chosen holds no message; accepts messages with a role of system"):
+        read_pairs(write(tmp_path / "pairs.jsonl", [WHOLE | {"chosen": [message]}]))
+
+
+def test_ratings_are_read_with_what_is_missing(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "q", "response": "a ", "helpfulness": 90},
+        {"prompt": [Q], "response": "b", "verbosity": 12.5, "helpfulness": None, "honesty": None},
+        {"prompt": [Q, say("assistant", "a"), Q], "response": "c", "verbosity": 0, "helpfulness": 100},
+        {"prompt": "q", "response": "a", "helpfulness": 90},
+        {"prompt": "q", "response": " ", "helpfulness": 90},
+        {"prompt": " ", "response": "a", "helpfulness": 90},
+        {"prompt": "q", "response": "d"},
+        {"prompt": "q", "response": "d", "helpfulness": None},
+    ]
+    found = read_ratings(write(tmp_path / "ratings.jsonl", rows))
+    assert found.texts == [("q", "a"), ("q", "b"), ([Q, say("assistant", "a"), Q], "c")]
+    assert found.attributes == ("helpfulness", "verbosity")
+    assert found.ratings == pytest.approx(np.array([[90, NAN], [NAN, 12.5], [100, 0]]), nan_ok=True)
+    assert found.left_out == {"empty": 2, "unrated": 2, "duplicate": 1}
+    assert len(read_ratings(tmp_path / "ratings.jsonl", limit=2).texts) == 2
+
+
+RATED = {"prompt": "q", "response": "a", "helpfulness": 50}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"helpfulness": 101}, "line 2: helpfulness is 101; accepts a number from 0 to 100, null where it is missing"),
+        ({"helpfulness": -1e-9}, "helpfulness is -1e-09"),
+        ({"helpfulness": NAN}, "helpfulness is nan"),
+        ({"helpfulness": "3"}, "helpfulness is '3'"),
+        ({"helpfulness": True}, "helpfulness is True"),
+        ({"model": "m"}, "model is 'm'"),
+        ({"response": None}, "line 2: response is NoneType; accepts a text"),
+        ({"prompt": 1}, "line 2: prompt is int; accepts a text or messages"),
+    ],
+)
+def test_ratings_out_of_range_and_what_is_no_number_are_refused(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_ratings(write(tmp_path / "ratings.jsonl", [RATED, RATED | change]))
+
+
+def test_ratings_without_any_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"no usable rating \(left out: \{'empty': 0, 'unrated': 1, 'duplicate': 0\}\)"
+    ):
+        read_ratings(write(tmp_path / "ratings.jsonl", [{"prompt": "q", "response": "a"}]))
+
+
+@pytest.mark.parametrize(
+    ("read", "row", "message"),
+    [
+        (
+            read_ratings,
+            WHOLE,
+            r"ratings: .*line 1: holds pairs \(keys chosen, rejected\), not ratings; accepts prompt/response",
+        ),
+        (read_pairs, RATED, r"preferences: .*line 1: holds ratings .*, not pairs; accepts prompt/chosen/rejected"),
+        (read_pairs, {"prompt": "q", "completion": "a"}, "holds instructions"),
+        (read_ratings, {"instruction": "q", "output": "a"}, "holds instructions"),
+        (read_instructions, RATED, "instructions: .*holds ratings"),
+        (read_instructions, WHOLE, "holds pairs"),
+    ],
+)
+def test_a_file_of_another_kind_is_recognised(tmp_path: Path, read: Any, row: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read(write(tmp_path / "rows.jsonl", [row]))
+
+
+@pytest.mark.parametrize("read", [read_pairs, read_ratings, read_instructions])
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path, read: Any) -> None:
+    with pytest.raises(ValueError, match="missing.jsonl'; accepts a .jsonl..gz. file that exists, or one of"):
+        read(tmp_path / "missing.jsonl")
+
+
+def test_instructions_may_be_messages(tmp_path: Path) -> None:
+    path = write(tmp_path / "tasks.jsonl", [{"prompt": [say("system", "s"), Q], "completion": "a"}])
+    assert read_instructions(path) == [([say("system", "s"), Q], "a")]
 
 
 def test_a_file_that_breaks_off_is_refused(tmp_path: Path) -> None:

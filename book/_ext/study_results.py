@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import study_grading
+import study_learning
 import study_mathml
 import study_notebooks
 import study_tables as tables
@@ -249,7 +250,12 @@ def prepare(app: Sphinx, config: Config) -> None:
     pages = "\n".join(path.read_text(encoding="utf-8") for path in sorted(source.glob("*.md")))
     missing = stage(results, source, set(ASSET.findall(pages)))
     study_grading.stage(results.folder.parent / "benchmarks", source)
-    text = substitutions(results) | {"profile": f"`{profile}`", "command": f"`{results.command}`"}
+    study_learning.stage(results.folder.parent, source)
+    text = (
+        substitutions(results)
+        | study_learning.substitutions(results.folder.parent)
+        | {"profile": f"`{profile}`", "command": f"`{results.command}`"}
+    )
     unknown = sorted(set(KEY.findall(pages)) - set(text) - {"notice"})
     if unknown and not results.reason:
         missing.append("values " + ", ".join(f"`{key}`" for key in unknown))

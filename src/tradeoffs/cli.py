@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tradeoffs.grading.environment import GradingError
 
@@ -20,6 +20,43 @@ def _prepare(_: argparse.Namespace) -> None:
     from tradeoffs.models import embedded_folder
 
     print(f"embedded model: {embedded_folder()}")
+
+
+def _align(arguments: argparse.Namespace) -> None:
+    from tradeoffs.parameters import AlignParameters, check
+
+    # Checked before anything that takes seconds to import.
+    parameters = check(AlignParameters, _given(arguments.parameters, arguments.set))
+    from tradeoffs import processes
+    from tradeoffs.alignment import align
+
+    record = align(parameters)
+    if processes.is_main():
+        print(
+            f"{record.counts['completed']} steps, {record.summary['tokens']} tokens; adapter in {parameters.out}/adapter"
+        )
+
+
+def _given(file: str | None, pairs: Sequence[str]) -> dict[str, Any]:
+    """Parameters from a YAML file and from NAME=VALUE arguments, values read as YAML."""
+    import yaml
+
+    from tradeoffs.parameters import ParameterError
+
+    values: Any = {}
+    if file:
+        try:
+            values = yaml.safe_load(Path(file).read_text())
+        except yaml.YAMLError as error:
+            raise ParameterError(f"{file}: not YAML ({str(error).splitlines()[0]})") from None
+        if not isinstance(values, dict):
+            raise ParameterError(f"{file}: accepts a mapping of parameters, such as `method: dpo`")
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        if not sign:
+            raise ParameterError(f"{pair}: accepts NAME=VALUE")
+        values[name] = yaml.safe_load(value) if value else ""
+    return values  # type: ignore[no-any-return]
 
 
 def _grade(arguments: argparse.Namespace) -> None:
@@ -100,6 +137,16 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     prepare = commands.add_parser("prepare", help="convert the embedded model into the cache, once")
     prepare.set_defaults(run=_prepare)
+    align = commands.add_parser(
+        "align",
+        help="train a policy; with several processes: accelerate launch --num_processes 2 -m tradeoffs.cli align ...",
+        description="Train a policy as notebooks/align.ipynb does, with the same parameters.",
+    )
+    align.add_argument("parameters", nargs="?", help="YAML file of parameters")
+    align.add_argument(
+        "-p", "--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter; outranks the file"
+    )
+    align.set_defaults(run=_align)
     grade = commands.add_parser("grade", help="grade a file of answers")
     grade.add_argument("answers", help=".jsonl or .jsonl.gz, one JSON object a line with `code` or `text`")
     grade.add_argument(
@@ -144,7 +191,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         return arguments.run(arguments) or 0
-    except (ValueError, OSError, GradingError) as error:
+    except (ValueError, OSError, ArithmeticError, MemoryError, GradingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -378,6 +378,149 @@ def graded(groups: pd.DataFrame) -> Figure:
     return _settle(figure)
 
 
+def learning(effects: pd.DataFrame) -> Figure:
+    """Does each method learn? Difference that true rewards make to its own objective, with intervals.
+
+    Args:
+        effects: `tradeoffs.analysis.learning.effects`.
+    """
+    factor = np.where(effects["run"] == "sft", 100.0, 1.0)  # nats are small beside points
+    table = pd.DataFrame(
+        {
+            "name": effects["run"],
+            "estimate": effects["difference"] * factor,
+            "low": effects["low"] * factor,
+            "high": effects["high"] * factor,
+            "reason": "",
+        }
+    )
+    figure, (axis,) = _figure(0.9 + 0.42 * len(table))
+    _dots(axis, table)
+    axis.axvline(0.0, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
+    left, right = axis.get_xlim()
+    axis.set_xlim(min(left, -0.05 * (right - left)), right)
+    axis.set_xlabel("objective on held-out prompts, true minus shuffled (points; sft: 0.01 nats a token)")
+    return _settle(figure)
+
+
+CURVES = {"dpo": "accuracy", "rrhf": "accuracy", "ppo": "reward", "rloo": "reward", "rlvr": "reward"}
+
+
+def learning_curves(steps: pd.DataFrame) -> Figure:
+    """What did training see? One panel a run, true rewards against shuffled ones, each line the mean of the seeds.
+
+    Args:
+        steps: rows of `TrainingStep` with `run`, `seed` and `shuffled`.
+    """
+    runs = list(dict.fromkeys(steps["run"]))
+    figure, axes = _figure(0.4 + 1.9 * math.ceil(len(runs) / 3), 3, math.ceil(len(runs) / 3))
+    for axis in axes[len(runs) :]:
+        axis.set_visible(False)
+    for axis, run in zip(axes, runs, strict=False):
+        column = CURVES.get(run, "loss")
+        own = steps[(steps["run"] == run) & (steps["kind"] == "step")]
+        for shuffled, colour in ((True, GREY), (False, BLUE)):
+            line = own[own["shuffled"] == shuffled].groupby("step")[column].mean()
+            if len(line):
+                axis.plot(line.index, line.to_numpy(float), color=colour, linewidth=1.4)
+        axis.set_title(run, color=GREY, fontsize=FONT_PT, loc="left")
+        axis.set(xlabel="step", ylabel={"loss": "loss (nats)", "accuracy": "pairs right", "reward": "reward"}[column])
+        axis.margins(y=0.15)
+    if runs:
+        axes[0].text(
+            0.98, 0.95, "true", color=BLUE, ha="right", va="top", transform=axes[0].transAxes, fontsize=FONT_PT
+        )
+        axes[0].text(
+            0.98, 0.8, "shuffled", color=GREY, ha="right", va="top", transform=axes[0].transAxes, fontsize=FONT_PT
+        )
+    return _settle(figure)
+
+
+def price(effects: pd.DataFrame, start: pd.Series) -> Figure:
+    """What did learning do to length, entropy and divergence? One panel a measure, a dot a run, a line for the start policy.
+
+    Args:
+        effects: as for `learning`, without runs that do not sample.
+        start: the start policy's `tokens` and `entropy`.
+    """
+    own = effects[effects["tokens"].notna()]
+    figure, axes = _figure(0.9 + 0.34 * len(own), 3)
+    labels = {
+        "tokens": "tokens a response",
+        "entropy": "entropy (nats a token)",
+        "kl": "KL to the start (nats a response)",
+    }
+    for n, (axis, (name, label)) in enumerate(zip(axes, labels.items(), strict=True)):
+        axis.plot(own[name], range(len(own)), "o", color=BLUE, markersize=6)
+        if name in start:
+            axis.axvline(float(start[name]), color=GREY, linewidth=0.8, linestyle=":")
+        axis.set_yticks(range(len(own)), list(own["run"]) if n == 0 else [""] * len(own))
+        axis.set_ylim(len(own) - 0.5, -0.5)
+        axis.set_xlabel(label)
+        axis.margins(x=0.15)
+    return _settle(figure)
+
+
+def dial(table: pd.DataFrame, matrix: pd.DataFrame) -> Figure:
+    """Does the direction in the prompt move answers? Verbosity by angle, and the direction matrix.
+
+    Args:
+        table: `tradeoffs.analysis.learning.dial`.
+        matrix: `tradeoffs.analysis.learning.directions`.
+    """
+    figure, (left, right) = _figure(3.2, 2)
+    left.plot(table["angle"], table["verbosity"], "o-", color=BLUE, markersize=5, linewidth=1.4)
+    if table["verbosity_low"].notna().all():
+        left.fill_between(
+            table["angle"], table["verbosity_low"], table["verbosity_high"], color=BLUE, alpha=0.2, linewidth=0
+        )
+    left.set(xlabel="angle asked for (degrees)", ylabel="mean verbosity (0-100)", xticks=list(table["angle"]))
+    relative = matrix - matrix.max(axis=0)  # of its column: which prompt serves this direction best
+    right.imshow(relative.to_numpy(), cmap="Blues", aspect="auto")
+    for i, asked in enumerate(matrix.index):
+        for j, along in enumerate(matrix.columns):
+            value = relative.loc[asked, along]
+            dark = value > relative.to_numpy().min() / 2
+            right.text(
+                j,
+                i,
+                f"{value:.1f}",
+                ha="center",
+                va="center",
+                fontsize=FONT_PT - 2,
+                color="white" if dark else "#333333",
+            )
+    names = [f"{angle:g}" for angle in matrix.index]
+    right.set_xticks(range(len(names)), names)
+    right.set_yticks(range(len(names)), names)
+    right.set(xlabel="angle rewarded (degrees)", ylabel="angle asked for (degrees)")
+    return _settle(figure)
+
+
+def plane(points: pd.DataFrame) -> Figure:
+    """One policy with a dial against a policy for each trade-off: helpfulness against verbosity.
+
+    Args:
+        points: `kind` (`dpa`, `scalarisation` or `start`), `label`, `helpfulness`, `verbosity`.
+    """
+    figure, (axis,) = _figure(4.0)
+    for kind, colour, mark in (("dpa", BLUE, "o-"), ("scalarisation", GREEN, "s"), ("start", GREY, "D")):
+        own = points[points["kind"] == kind]
+        axis.plot(own["verbosity"], own["helpfulness"], mark, color=colour, markersize=6, linewidth=1.2)
+        for row in own.to_dict("records"):
+            axis.annotate(
+                str(row["label"]),
+                (row["verbosity"], row["helpfulness"]),
+                xytext=(6, 5),
+                textcoords="offset points",
+                color=colour,
+                fontsize=FONT_PT - 1,
+            )
+    axis.set(xlabel="mean verbosity (0-100)", ylabel="mean helpfulness (0-100)")
+    axis.margins(0.15)
+    return _settle(figure)
+
+
 def all_figures(tables: dict[str, pd.DataFrame]) -> dict[str, Figure]:
     """Draw every figure.
 

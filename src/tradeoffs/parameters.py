@@ -49,6 +49,27 @@ def _known_model(value: Any) -> Any:
     return value
 
 
+# Data sets of the hub that have a name here, by what they hold; `tradeoffs.preferences.hub` knows where they lie.
+DATA_SETS = {
+    "pairs": ("hh-rlhf", "ultrafeedback"),
+    "ratings": ("helpsteer2", "ultrafeedback-ratings"),
+    "instructions": ("ultrachat", "code-alpaca", "magicoder"),
+}
+
+
+def _known_data(*kinds: str) -> BeforeValidator:
+    names = [name for kind in kinds for name in DATA_SETS[kind]]
+
+    def check(value: Any) -> Any:
+        if isinstance(value, str) and value and value not in names and not Path(value).is_file():
+            raise ValueError(
+                f"no such data; accepts the path of an existing .jsonl or .jsonl.gz file, or {', '.join(names)}"
+            )
+        return value
+
+    return BeforeValidator(check)
+
+
 def _known_problems(value: Any) -> Any:
     if not isinstance(value, str) or not value:
         raise ValueError("accepts 'bundled', 'ds1000' (the hub) or the path of a .jsonl or .jsonl.gz file")
@@ -105,17 +126,35 @@ class AlignParameters(Parameters):
     )
     instructions: Annotated[
         str,
-        _existing("file"),
-        Field(description="SFT: .jsonl[.gz] file to learn from instead; '' for the project's own"),
+        _known_data("instructions"),
+        Field(description="SFT: .jsonl[.gz] file or name of a data set to learn from; '' for the project's own"),
     ] = ""
     preferences: Annotated[
         str,
-        _existing("file"),
-        Field(description="DPO: .jsonl[.gz] file of pairs to learn from; '' for its own samples"),
+        _known_data("pairs"),
+        Field(description="DPO: .jsonl[.gz] file or name of a set of pairs to learn from; '' for its own samples"),
     ] = ""
+    reward_model: Literal["bradley-terry", "attributes"] = Field(
+        "bradley-terry", description="rates general text: helpfulness from pairs, or every attribute from ratings"
+    )
+    reward_data: Annotated[
+        str,
+        _known_data("pairs", "ratings"),
+        Field(description="what the reward model is fitted on, file or name; '' for the project's own"),
+    ] = ""
+    data_limit: int = Field(0, ge=0, description="rows read of instructions, preferences and reward_data; 0 for all")
+    shuffle_rewards: bool = Field(
+        False, description="control: rewards (SFT: answers) change places at random, so that nothing can be learned"
+    )
     code_share: float = Field(0.5, ge=0, le=1, description="share of code among the prompts of domain 'mixed'")
-    steps: int = Field(20, ge=1, description="optimizer steps (methods in rounds: in each)")
+    steps: int = Field(20, ge=1, description="optimizer steps (methods in rounds: in each); unused with token_budget")
+    token_budget: int = Field(
+        0, ge=0, description="tokens that may pass through the policy, sampled and trained on; 0: `steps` decide"
+    )
     batch_size: int = Field(8, ge=1, description="sequences (DPO: pairs, RRHF: queries) an optimizer step")
+    micro_batch: int = Field(
+        0, ge=0, description="of these, how many at once in each process; gradients add up; 0 for all"
+    )
     learning_rate: float = Field(5e-4, gt=0, le=1, description="peak learning rate, linear decay to 0")
     lora_rank: int = Field(16, ge=1, le=512, description="rank of the LoRA adapter")
     max_length: int = Field(512, ge=16, description="tokens; longer training examples are left out")
@@ -127,7 +166,7 @@ class AlignParameters(Parameters):
         0.1, gt=0, description="weight of the divergence from the reference model (DPO, PPO, RLOO, RLVR)"
     )
     rounds: int = Field(
-        1, ge=1, description="iterations of sampling and fine-tuning (RSFT, DPA, scalarisation by RSFT)"
+        1, ge=1, description="iterations of sampling and training (RSFT, DPA, scalarisation by RSFT, DPO, RRHF)"
     )
     weights: list[Weight] = Field(
         [1.0, 0.0], min_length=2, max_length=2, description="v in the reward v . (helpfulness, verbosity)"
@@ -144,7 +183,8 @@ class AlignParameters(Parameters):
     @property
     def in_rounds(self) -> bool:
         """Whether the method samples and fine-tunes in turn."""
-        return self.method in {"rsft", "dpa"} or (self.method == "scalarization" and self.optimizer == "rsft")
+        own = not self.preferences and self.method in {"dpo", "rrhf"}
+        return own or self.method in {"rsft", "dpa"} or (self.method == "scalarization" and self.optimizer == "rsft")
 
     @model_validator(mode="after")
     def _fits_the_method(self) -> AlignParameters:
@@ -157,6 +197,12 @@ class AlignParameters(Parameters):
             raise ValueError(f"batch_size: got {self.batch_size}; accepts multiples of samples = {self.samples}")
         if not any(self.weights):
             raise ValueError(f"weights: got {self.weights}; accepts weights of which at least one is not 0")
+        if self.micro_batch and self.batch_size % self.micro_batch:
+            raise ValueError(f"micro_batch: got {self.micro_batch}; accepts divisors of batch_size = {self.batch_size}")
+        if self.reward_data in DATA_SETS["pairs"] and self.reward_model == "attributes":
+            raise ValueError(f"reward_data: got {self.reward_data!r}; accepts ratings with reward_model 'attributes'")
+        if self.reward_data in DATA_SETS["ratings"] and self.reward_model == "bradley-terry":
+            raise ValueError(f"reward_data: got {self.reward_data!r}; accepts pairs with reward_model 'bradley-terry'")
         for name, method in (("instructions", "sft"), ("preferences", "dpo")):
             if getattr(self, name) and self.method != method:
                 raise ValueError(f"{name}: got a file; accepts '' with {self.method}: only {method} learns from one")

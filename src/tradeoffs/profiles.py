@@ -31,6 +31,7 @@ class Profile(BaseModel):
         model, problems, seed: as in the stages' parameters.
         policies: policy -> parameters of its `align` stage; `start` names another policy.
         arms: arm -> which policy answers; the first is the baseline.
+        align: parameters that all policies share, such as their token budget; a policy's own outrank them.
         generate, throughput, grade, analyse: parameters of those stages that differ from their defaults.
     """
 
@@ -41,6 +42,7 @@ class Profile(BaseModel):
     seed: int = 0
     policies: dict[str, dict[str, Any]] = Field(min_length=1)
     arms: dict[str, Arm] = Field(min_length=1)
+    align: dict[str, Any] = {}
     generate: dict[str, Any] = {}
     throughput: dict[str, Any] = {}
     grade: dict[str, Any] = {}
@@ -59,6 +61,7 @@ class Profile(BaseModel):
         if "base" in self.policies:
             raise ValueError("policies: got 'base', the name of the untrained model; accepts any other name")
         sections = {
+            "align": self.align,
             "generate": self.generate,
             "throughput": self.throughput,
             "grade": self.grade,
@@ -179,7 +182,7 @@ def _align(profile: Profile, name: str, runs: str) -> Job:
     folder = f"{runs}/align/{name}"
     given = dict(profile.policies[name])
     start = given.pop("start", "")
-    parameters = {"model": profile.model, "seed": profile.seed, "out": folder} | given
+    parameters = {"model": profile.model, "seed": profile.seed, "out": folder} | profile.align | given
     parameters["start"] = f"{runs}/align/{start}/adapter" if start else ""
     return Job("align", name, folder, parameters, (f"{runs}/align/{start}/record.json",) if start else ())
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from tradeoffs import processes
+
 LINE_EVERY_S = 5.0
 
 
@@ -17,6 +19,7 @@ def bar(items: Iterable[Any] | None = None, *, total: int, what: str, unit: str,
     terminal = sys.stderr.isatty()
     return tqdm(
         items,
+        disable=not processes.is_main(),
         total=total,
         desc=what,
         unit=unit,

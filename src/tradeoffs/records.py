@@ -125,10 +125,21 @@ class Timing(Row):
 
 
 class TrainingStep(Row):
-    """One optimizer step (or one rejection-sampling round, `kind="round"`); a quantity that a method does not have is null."""
+    """One optimizer step (or the samples that a round learns from, `kind="round"`); a quantity that a method does not have is null.
+
+    Attributes:
+        step: counted through all rounds; for samples the round's number.
+        round: which round it belongs to.
+        tokens: tokens that passed through the policy, prompts among them, sampled as well as trained on; padding is never counted.
+        kl: mean over responses of log(pi / pi_ref), summed (PPO) or averaged (TRL) over a response's tokens, nats.
+        helpfulness, verbosity: means over the responses, 0-100; `reward`: what the method maximises, in its own unit.
+        response_tokens: mean tokens of a response, stop token included.
+        accuracy: share of pairs ordered as the reward orders them (DPO, RRHF), or of tokens predicted (SFT).
+    """
 
     step: int
     kind: Literal["step", "round"] = "step"
+    round: int = 1
     loss: float | None = None
     tokens: int | None = None
     seconds: float | None = None

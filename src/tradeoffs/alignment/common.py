@@ -1,12 +1,14 @@
-"""What the methods share: LoRA, trainer settings, the log of steps, checkpoints that survive a kill, and the finished adapter."""
+"""What the methods share: LoRA, trainer settings, budgets, the log of steps, checkpoints that survive a kill, and the finished adapter."""
 
 from __future__ import annotations
 
+import copy
+import gc
 import json
 import math
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,10 +16,10 @@ from unittest import mock
 
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from tradeoffs import processes
 from tradeoffs.models import Policy, load
 from tradeoffs.parameters import AlignParameters
 from tradeoffs.preferences.reward_model import RewardModel, load_or_fit
-from tradeoffs.preferences.sampling import Rated, rate, sample
 from tradeoffs.progress import bar
 from tradeoffs.records import TrainingStep, append_jsonl, read_rows
 from tradeoffs.tasks.examples import Example, training_examples
@@ -41,6 +43,41 @@ LOGGED = {
     "rewards/accuracies": "accuracy",
     "mean_token_accuracy": "accuracy",
 }
+
+
+class Schedule(NamedTuple):
+    """How long a trainer trains.
+
+    Attributes:
+        steps: optimizer steps at most.
+        spent: tokens that had passed through the policy before its first step.
+        limit: tokens at which it stops; 0 where the steps decide. Between the two its learning rate falls to 0 in a line.
+    """
+
+    steps: int
+    spent: int = 0
+    limit: int = 0
+
+
+def schedule(parameters: AlignParameters, spent: int = 0, share: float = 1.0) -> Schedule:
+    """The schedule of a trainer that may use a share of the budget.
+
+    Args:
+        spent: tokens spent so far.
+        share: where the part of the budget that belongs to this trainer ends (method in rounds: its round).
+
+    Raises:
+        ValueError: nothing is left to train with.
+    """
+    if not parameters.token_budget:
+        return Schedule(parameters.steps)
+    limit = round(parameters.token_budget * share)
+    if spent >= limit:
+        raise ValueError(
+            f"token_budget: got {parameters.token_budget}; sampling alone took {spent} of the {limit} that it may take by "
+            "then; accepts more, or fewer prompts and samples"
+        )
+    return Schedule(math.ceil((limit - spent) / parameters.batch_size), spent, limit)
 
 
 def start_policy(parameters: AlignParameters) -> Policy:
@@ -72,7 +109,23 @@ def new_adapter(model: PreTrainedModel, parameters: AlignParameters) -> PeftMode
     return wrapped
 
 
-def trainer_settings(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
+def micro_batch(parameters: AlignParameters) -> tuple[int, int]:
+    """How many sequences a process takes at once, and how many times in a step.
+
+    Raises:
+        ValueError: the batch cannot be divided by processes and micro-batches.
+    """
+    each, rest = divmod(parameters.batch_size, processes.count())
+    size = parameters.micro_batch or each
+    if rest or each % size:
+        raise ValueError(
+            f"batch_size: got {parameters.batch_size}; accepts multiples of {processes.count()} processes"
+            + (f" times micro_batch = {size}" if parameters.micro_batch else "")
+        )
+    return size, each // size
+
+
+def trainer_settings(parameters: AlignParameters, folder: Path, plan: Schedule) -> dict[str, Any]:
     """Settings that every trainer here gets."""
     import torch
 
@@ -81,11 +134,12 @@ def trainer_settings(parameters: AlignParameters, folder: Path) -> dict[str, Any
     on_gpu = resolve_device(parameters.device) == "cuda"
     return dict(
         output_dir=str(folder / "checkpoints"),
-        max_steps=parameters.steps,
-        per_device_train_batch_size=parameters.batch_size,
+        max_steps=plan.steps,
+        per_device_train_batch_size=micro_batch(parameters)[0],
+        gradient_accumulation_steps=micro_batch(parameters)[1],
         learning_rate=parameters.learning_rate,
-        lr_scheduler_type="linear",
-        warmup_steps=parameters.steps // 20,
+        lr_scheduler_type="constant" if plan.limit else "linear",  # with a limit `StepLog` lowers it
+        warmup_steps=0 if plan.limit else plan.steps // 20,
         logging_steps=1,
         save_steps=1,
         save_total_limit=2,
@@ -115,27 +169,53 @@ def scored_positions_only() -> Iterator[None]:
 
 
 class StepLog(TrainerCallback):
-    """Append one `TrainingStep` an optimizer step, show progress, and stop at a loss that is no number."""
+    """Append one `TrainingStep` an optimizer step, show progress, keep to a budget, and stop at what is no number.
 
-    def __init__(self, path: Path, total: int, what: str, offset: int = 0) -> None:
-        self.path, self.total, self.what, self.offset = path, total, what, offset
-        self.tokens = 0
-        self.logged = {row.step for row in read_rows(path, TrainingStep) if row.kind == "step"}
+    Args:
+        path: `steps.jsonl`.
+        what: beside the progress bar.
+        plan: how long is trained.
+        peak: learning rate at the beginning.
+        round: which round; its steps are counted on from those of the rounds before.
+        passes: how often each token that the trainer counts passes through the policy: 2 where it samples what it trains on.
+    """
+
+    def __init__(
+        self, path: Path, what: str, plan: Schedule, *, peak: float = 0.0, round: int = 1, passes: int = 1
+    ) -> None:
+        self.path, self.what, self.plan, self.peak, self.round, self.passes = path, what, plan, peak, round, passes
+        steps = [row for row in read_rows(path, TrainingStep) if row.kind == "step"]
+        self.rows = [row for row in steps if row.round == round]
+        self.offset = sum(row.round < round for row in steps)
+        self.spent, self.counted = plan.spent, 0
         self.began = time.perf_counter()
+        self.seconds = 0.0
         self.bar: Any = None
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Open the bar where an interrupted run left it."""
-        self.bar = bar(total=self.total, initial=state.global_step, what=self.what, unit="step")
+        """Take up the count and open the bar where an interrupted run left them."""
+        done = [row for row in self.rows if row.step <= self.offset + state.global_step]
+        self.spent = self.plan.spent + sum(row.tokens or 0 for row in done)
+        self.counted = int(state.num_input_tokens_seen)
+        if self.plan.limit:
+            size, start, unit = self.plan.limit - self.plan.spent, self.spent - self.plan.spent, "token"
+        else:
+            size, start, unit = self.plan.steps, state.global_step, "step"
+        self.bar = bar(total=size, initial=min(start, size), what=self.what, unit=unit)
 
-    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Start the step's clock."""
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
+    ) -> None:
+        """Start the step's clock; with a budget, set its learning rate."""
         self.began = time.perf_counter()
+        if self.plan.limit:
+            left = (self.plan.limit - self.spent) / (self.plan.limit - self.plan.spent)
+            for group in given["optimizer"].param_groups:
+                group["lr"] = self.peak * max(0.0, left)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Stop the step's clock before anything is logged or saved."""
         self.seconds = time.perf_counter() - self.began
-        self.bar.update(1)
 
     def on_log(
         self,
@@ -145,20 +225,36 @@ class StepLog(TrainerCallback):
         logs: dict[str, Any] | None = None,
         **_: Any,
     ) -> None:
-        """Keep the step's numbers; a step that was logged before a kill is not logged twice."""
+        """Keep the step's numbers; a step that was logged before a kill is not logged twice.
+
+        Raises:
+            FloatingPointError: loss or gradient is no number; raised before the step's checkpoint is written.
+        """
         step = state.global_step + self.offset
-        if not logs or "loss" not in logs or step in self.logged:
+        if not logs or "loss" not in logs:
             return
         values: dict[str, Any] = {ours: float(logs[theirs]) for theirs, ours in LOGGED.items() if theirs in logs}
-        if not math.isfinite(values["loss"]):
-            raise FloatingPointError(
-                f"step {step}: the loss is {values['loss']}; the last good checkpoint is kept; try a smaller learning_rate"
-            )
+        for name in ("loss", "grad_norm"):
+            if not math.isfinite(values.get(name, 0.0)):
+                raise FloatingPointError(
+                    f"step {step}: the {name} is {values[name]}; the last good checkpoint is kept; try a smaller learning_rate"
+                )
         seen = int(logs.get("num_tokens", 0))
-        tokens, self.tokens = (seen - self.tokens) or None, seen
-        append_jsonl(self.path, [TrainingStep(step=step, tokens=tokens, seconds=round(self.seconds, 4), **values)])
-        self.logged.add(step)
+        tokens, self.counted = (seen - self.counted) * self.passes, seen
+        if self.plan.limit:
+            left = (self.plan.limit - self.spent) / (self.plan.limit - self.plan.spent)
+            values["learning_rate"] = self.peak * max(0.0, left)
+        self.spent += tokens
+        if step not in {row.step for row in self.rows} and processes.is_main():
+            row = TrainingStep(
+                step=step, round=self.round, tokens=tokens or None, seconds=round(self.seconds, 4), **values
+            )
+            append_jsonl(self.path, [row])
+            self.rows.append(row)
         self.bar.set_postfix_str(f"loss {values['loss']:.3f}")
+        self.bar.update(min(tokens, self.bar.total - self.bar.n) if self.plan.limit else 1)
+        if self.plan.limit and self.spent >= self.plan.limit:
+            control.should_training_stop = True
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Close the bar."""
@@ -173,53 +269,129 @@ class Judges(NamedTuple):
 
     def summary(self) -> dict[str, Any]:
         """What a method's summary says of them."""
-        model = self.reward_model
-        return {"reward_model": {"accuracy": model.accuracy, "pairs": model.pairs} if model else None}
+        return {"reward_model": self.reward_model.summary() if self.reward_model else None}
 
 
-def judges(parameters: AlignParameters, policy: Policy, trained: bool = False) -> Judges:
-    """Get the judges; a start policy that is the base model serves as that, unless training is going to change it meanwhile."""
-    same = not parameters.start and not trained
-    base = policy if same else load(parameters.model, dtype=parameters.dtype, device=parameters.device)
-    return Judges(base, load_or_fit(base, parameters.model) if parameters.domain != "code" else None)
-
-
-def own_samples(
-    parameters: AlignParameters, folder: Path, policy: Policy
-) -> tuple[dict[int, Example], list[Rated], dict[str, Any]]:
-    """Sample from the start policy, once, and rate.
-
-    Returns:
-        The prompts by key, the rated responses, and what the summary says of them.
-    """
-    of = judges(parameters, policy)
-    examples = training_examples(parameters.domain, parameters.prompts, parameters.seed + 1, parameters.code_share)
-    responses = sample(
-        policy,
-        examples,
-        [None] * len(examples),
-        folder,
-        samples=parameters.samples,
-        temperature=parameters.temperature,
-        max_new_tokens=parameters.max_new_tokens,
-        seed=parameters.seed,
+def judges(parameters: AlignParameters) -> Judges:
+    """Get the judges: a base model of their own, since the one that is trained must not move what it is judged by."""
+    base = load(parameters.model, dtype=parameters.dtype, device=parameters.device)
+    if parameters.domain == "code":
+        return Judges(base, None)
+    fitted = processes.main_first(
+        lambda: load_or_fit(
+            base,
+            parameters.model,
+            kind=parameters.reward_model,
+            data=parameters.reward_data,
+            limit=parameters.data_limit or None,
+        )
     )
-    rated = rate(responses, examples, of.reward_model, of.base, folder, parameters.workers)
-    summary = {
-        "responses": len(rated),
-        "mean_helpfulness": sum(row.helpfulness for row in rated) / len(rated),
-        "mean_verbosity": sum(row.verbosity for row in rated) / len(rated),
-    }
-    return {example.key: example for example in examples}, rated, summary | of.summary()
+    return Judges(base, fitted)
+
+
+def prompts(parameters: AlignParameters, number: int = 1) -> list[Example]:
+    """The training prompts of a round, each with its reference answer."""
+    return training_examples(
+        parameters.domain, parameters.prompts, parameters.seed + 100 * number, parameters.code_share
+    )
 
 
 def run_trainer(trainer: Trainer, folder: Path) -> PeftModel:
-    """Train quietly, going on from the last checkpoint in `folder`; give the policy with its adapter."""
+    """Train quietly, going on from the last checkpoint in `folder`; give the policy with its adapter.
+
+    Raises:
+        FloatingPointError: a loss is no number; the message names step and sample.
+        MemoryError: a batch does not fit; the message says which would.
+    """
+    from accelerate.utils.memory import should_reduce_batch_size
     from peft import PeftModel
 
-    silence(trainer).train(resume_from_checkpoint=last_checkpoint(folder))
-    assert isinstance(trainer.model, PeftModel)
-    return trainer.model
+    silence(trainer)
+    guard(trainer)
+    checkpoint = processes.main_first(lambda: last_checkpoint(folder))
+    try:
+        trainer.train(resume_from_checkpoint=checkpoint)
+    except RuntimeError as error:
+        if not should_reduce_batch_size(error):
+            raise
+        # Handled after this block: until then the traceback holds the step's tensors.
+        reason: str | None = str(error).strip().splitlines()[0]
+    else:
+        reason = None
+    if reason is not None:
+        raise MemoryError(_memory_advice(trainer, reason))
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    assert isinstance(model, PeftModel)
+    plain(model)
+    return model
+
+
+def _memory_advice(trainer: Trainer, reason: str) -> str:
+    """Say which micro-batch fits, by trying halves of the one that did not."""
+    from accelerate.utils.memory import should_reduce_batch_size
+
+    gc.collect()
+    size = int(trainer.args.per_device_train_batch_size)
+    text = f"micro_batch: {size} sequences at once do not fit into memory ({reason}); "
+    rows: Any = list(trainer.train_dataset)  # type: ignore[arg-type]
+    rows.sort(key=lambda row: -sum(len(value) for value in row.values() if isinstance(value, list)))
+    model: Any = trainer.model
+    while size > 1 and not hasattr(trainer, "num_generations"):  # a trainer that samples cannot be tried on stored rows
+        size //= 2
+        try:
+            trainer.training_step(model, trainer.data_collator(rows[:size]))
+        except RuntimeError as error:
+            if not should_reduce_batch_size(error):
+                raise
+            gc.collect()
+            continue
+        return text + f"{size} of the longest do: micro_batch={size}; the last checkpoint is kept"
+    return text + f"accepts less, such as {max(1, size // 2)}, a smaller max_length, or max_new_tokens"
+
+
+def guard(trainer: Trainer) -> None:
+    """Stop a trainer at a loss that is no number, naming the step and the sample."""
+    compute = trainer.compute_loss
+
+    def checked(model: Any, inputs: Any, *rest: Any, **named: Any) -> Any:
+        found = compute(model, inputs, *rest, **named)
+        loss = found[0] if isinstance(found, tuple) else found
+        if not bool(loss.isfinite()):
+            raise FloatingPointError(
+                f"step {trainer.state.global_step + 1}: the loss is {float(loss)}; {_blame(trainer, model, inputs)}; "
+                "the last good checkpoint is kept; try a smaller learning_rate"
+            )
+        return found
+
+    trainer.compute_loss = checked  # type: ignore[method-assign]
+
+
+def _blame(trainer: Trainer, model: Any, inputs: Mapping[str, Any]) -> str:
+    """Name the sample of a batch that the policy cannot be evaluated on."""
+    import torch
+
+    ids, mask = inputs.get("input_ids"), inputs.get("attention_mask")
+    if ids is None and "prompt_ids" in inputs:
+        ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
+        mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
+    if ids is None or mask is None:
+        return "no sample could be looked at"
+    backbone = trainer.accelerator.unwrap_model(model).get_base_model().base_model
+    with torch.no_grad():
+        bad = [
+            not bool(
+                backbone(input_ids=row[None], attention_mask=on[None]).last_hidden_state[0, on.bool()].isfinite().all()
+            )
+            for row, on in zip(ids, mask, strict=True)
+        ]
+    if all(bad):
+        return "every sample of the batch gives such numbers, so the weights have gone astray"
+    if not any(bad):
+        return "no sample alone explains it: look at the rewards"
+    place = bad.index(True)
+    tokenizer: Any = trainer.processing_class
+    text = str(tokenizer.decode(ids[place][mask[place].bool()])) if tokenizer else ""
+    return f"sample {place + 1} of the batch gives such numbers; it begins {text[:80]!r}"
 
 
 def silence(trainer: Trainer) -> Trainer:
@@ -241,51 +413,68 @@ def last_checkpoint(folder: Path) -> str | None:
 
 
 def save_adapter(model: PeftModel, folder: Path) -> Path:
-    """Write an adapter in one move."""
-    scratch = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(scratch, ignore_errors=True)
-    model.save_pretrained(str(scratch))
-    (scratch / "README.md").unlink(missing_ok=True)
-    shutil.rmtree(folder, ignore_errors=True)
-    scratch.rename(folder)
+    """Write an adapter in one move; of several processes the main one writes, and all wait."""
+
+    def write() -> None:
+        scratch = folder.with_name(f".{folder.name}.partial")
+        shutil.rmtree(scratch, ignore_errors=True)
+        model.save_pretrained(str(scratch), selected_adapters=["default"])
+        (scratch / "README.md").unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        scratch.rename(folder)
+
+    if processes.is_main():
+        write()
+    processes.wait()
     return folder
 
 
-def finish(parameters: AlignParameters, new: Path, folder: Path) -> None:
-    """Write the policy's adapter, relative to the base model alone.
+def finish(parameters: AlignParameters, model: PeftModel, folder: Path) -> None:
+    """Write the policy's adapter, relative to the base model alone, and remove checkpoints.
 
     A policy trained on top of a start adapter has two low-rank changes; stacking their factors makes one adapter of the summed rank
-    that is their exact sum, so that a policy is always one base model and one adapter. Checkpoints are removed.
+    that is their exact sum, so that a policy is always one base model and one adapter.
     """
+    new = save_adapter(model, folder / "new")
+    if processes.is_main():
+        _stack(parameters, new, folder)
+        for checkpoints in (folder / "checkpoints", *folder.glob("round-*/checkpoints")):
+            shutil.rmtree(checkpoints, ignore_errors=True)
+    processes.wait()
+
+
+def _stack(parameters: AlignParameters, new: Path, folder: Path) -> None:
     target = folder / "adapter"
-    if parameters.start:
-        from peft import PeftModel
-        from transformers import AutoModelForCausalLM
-
-        from tradeoffs.models import weights_folder
-
-        base = AutoModelForCausalLM.from_pretrained(weights_folder(parameters.model))
-        both = PeftModel.from_pretrained(base, parameters.start, adapter_name="start")
-        both.load_adapter(str(new), adapter_name="new")
-        both.add_weighted_adapter(["start", "new"], [1.0, 1.0], adapter_name="default", combination_type="cat")
-        scratch = folder / ".adapter.partial"
-        shutil.rmtree(scratch, ignore_errors=True)
-        both.save_pretrained(str(scratch), selected_adapters=["default"])
-        (scratch / "README.md").unlink(missing_ok=True)
-        shutil.rmtree(target, ignore_errors=True)
-        scratch.rename(target)
-    elif new != target:
+    if not parameters.start:
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(new, target)
-    for checkpoints in (folder / "checkpoints", *folder.glob("round-*/checkpoints")):
-        shutil.rmtree(checkpoints, ignore_errors=True)
+        return
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    from tradeoffs.models import weights_folder
+
+    base = AutoModelForCausalLM.from_pretrained(weights_folder(parameters.model))
+    both = PeftModel.from_pretrained(base, parameters.start, adapter_name="start")
+    both.load_adapter(str(new), adapter_name="new")
+    both.add_weighted_adapter(["start", "new"], [1.0, 1.0], adapter_name="default", combination_type="cat")
+    scratch = folder / ".adapter.partial"
+    shutil.rmtree(scratch, ignore_errors=True)
+    both.save_pretrained(str(scratch), selected_adapters=["default"])
+    (scratch / "README.md").unlink(missing_ok=True)
+    shutil.rmtree(target, ignore_errors=True)
+    scratch.rename(target)
+
+
+def plain(model: PeftModel) -> PeftModel:
+    """Take out the forward function that TRL puts into a model; a copy of it would still run the model that it was put into."""
+    model.get_base_model().__dict__.pop("forward", None)
+    return model
 
 
 def merged_copy(model: PeftModel) -> PreTrainedModel:
     """A copy of the policy with its adapter merged, for sampling at full speed while the trained one stays untouched."""
-    import copy
-
-    return copy.deepcopy(model).merge_and_unload().eval()  # type: ignore[no-any-return]
+    return plain(copy.deepcopy(model)).merge_and_unload().eval()  # type: ignore[no-any-return]
 
 
 def fits(
@@ -294,21 +483,3 @@ def fits(
     """Whether a prompt with each of its answers stays within `max_length` tokens; nothing is ever cut silently."""
     prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
     return all(len(prompt) + len(tokenizer(answer)["input_ids"]) + 1 <= max_length for answer in answers)
-
-
-__all__ = [
-    "StepLog",
-    "finish",
-    "fits",
-    "last_checkpoint",
-    "judges",
-    "lora",
-    "merged_copy",
-    "new_adapter",
-    "own_samples",
-    "run_trainer",
-    "save_adapter",
-    "scored_positions_only",
-    "start_policy",
-    "trainer_settings",
-]

@@ -13,7 +13,8 @@ import random
 from pathlib import Path
 from typing import Any
 
-from tradeoffs.alignment.rsft import rounds
+from tradeoffs.alignment.rounds import rounds
+from tradeoffs.alignment.rsft import on_the_best
 from tradeoffs.parameters import AlignParameters
 from tradeoffs.tasks.examples import Example
 
@@ -31,4 +32,4 @@ def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
     def draw(examples: list[Example], number: int) -> dict[int, float]:
         return draw_directions(examples, parameters.angles, parameters.seed + number)
 
-    return rounds(parameters, folder, draw)
+    return rounds(parameters, folder, on_the_best(parameters), draw)

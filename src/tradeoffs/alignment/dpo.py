@@ -1,90 +1,122 @@
-"""Direct preference optimisation from the policy's own samples, ranked by the reward.
+"""Direct preference optimisation, from the policy's own samples ranked by the reward or from pairs that others collected.
 
-L = -log sigmoid(beta log[pi(y+|x)/pi_ref(y+|x)] - beta log[pi(y-|x)/pi_ref(y-|x)]), the reference being the start policy.
+L = -log sigmoid(beta log[pi(y+|x)/pi_ref(y+|x)] - beta log[pi(y-|x)/pi_ref(y-|x)]). The reference is the start policy, in every round:
+in more rounds (iterative DPO) the samples come from the current policy, the anchor stays.
 
-Source: Rafailov et al. 2023, arXiv 2305.18290, equation 7; TRL's DPOTrainer.
+Source: Rafailov et al. 2023, arXiv 2305.18290, equation 7; iterations as in the RLHFlow guidebook, section 3.1; TRL's DPOTrainer.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tradeoffs.alignment.common import (
+    Schedule,
     StepLog,
     finish,
     fits,
-    lora,
-    own_samples,
+    new_adapter,
     run_trainer,
-    save_adapter,
+    schedule,
     scored_positions_only,
     start_policy,
     trainer_settings,
 )
-from tradeoffs.models import Policy
+from tradeoffs.alignment.rounds import Round, rounds
 from tradeoffs.parameters import AlignParameters
 from tradeoffs.preferences.data import read_pairs
 from tradeoffs.preferences.sampling import pairs
 from tradeoffs.tasks.prompts import Message
 
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedTokenizerBase
+
 
 def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
-    """Sample, rate, pair and train; see `tradeoffs.alignment.align`.
+    """Sample, rate, pair and train, or train on the pairs of `preferences`; see `tradeoffs.alignment.align`.
 
     Raises:
-        ValueError: no prompt gave responses that differ in reward.
+        ValueError: no prompt gave responses that differ in reward, or no pair is short enough.
+    """
+    if parameters.preferences:
+        return _on_pairs(parameters, folder)
+
+    def learn(model: PeftModel, of: Round) -> PeftModel:
+        rows = []
+        for chosen, rejected in pairs(of.rated, of.rewards):
+            messages = of.messages[chosen.key]
+            if fits(of.tokenizer, messages, [chosen.text, rejected.text], parameters.max_length):
+                rows.append(_row(messages, chosen.text, rejected.text))
+        if not rows:
+            raise ValueError(
+                "prompts: no prompt gave two responses of different reward; raise prompts, samples or temperature"
+            )
+        return prefer(model, of.tokenizer, rows, parameters, of.folder, plan=of.plan, log=of.log)
+
+    return rounds(parameters, folder, learn)
+
+
+def prefer(
+    model: PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[dict[str, Any]],
+    parameters: AlignParameters,
+    folder: Path,
+    *,
+    plan: Schedule,
+    log: StepLog,
+) -> PeftModel:
+    """Train on pairs with the model below the adapter as the reference, going on from the last checkpoint in `folder`.
+
+    Args:
+        rows: `prompt`, `chosen` and `rejected`, each a list of messages.
     """
     from datasets import Dataset
     from trl.trainer.dpo_config import DPOConfig
     from trl.trainer.dpo_trainer import DPOTrainer
 
-    policy = start_policy(parameters)
-    tokenizer = policy.tokenizer
-    if parameters.preferences:
-        rows, summary = _from_file(parameters, tokenizer)
-    else:
-        rows, summary = _from_samples(parameters, folder, policy)
     trainer = DPOTrainer(
-        model=policy.model,
-        args=DPOConfig(**trainer_settings(parameters, folder), max_length=parameters.max_length, beta=parameters.beta),
-        train_dataset=Dataset.from_list(rows),
+        model=model,
+        args=DPOConfig(
+            **trainer_settings(parameters, folder, plan), max_length=parameters.max_length, beta=parameters.beta
+        ),
+        train_dataset=Dataset.from_list(list(rows)),
         processing_class=tokenizer,
-        peft_config=lora(parameters),
-        callbacks=[StepLog(folder / "steps.jsonl", parameters.steps, "dpo")],
+        callbacks=[log],
     )
+    if "ref" in model.peft_config:
+        # TRL refers to a copy of the adapter as it is now, which in later rounds is not the start policy; without one it
+        # switches the adapter off.
+        model.delete_adapter("ref")
     with scored_positions_only():
-        model = run_trainer(trainer, folder)
-    finish(parameters, save_adapter(model, folder / "new"), folder)
-    return {"pairs": len(rows)} | summary
+        return run_trainer(trainer, folder)
 
 
-def _row(messages: list[Message], chosen: str, rejected: str) -> dict[str, Any]:
+def _row(messages: Sequence[Message], chosen: str, rejected: str) -> dict[str, Any]:
     answers = {"chosen": chosen, "rejected": rejected}
-    return {"prompt": messages} | {name: [{"role": "assistant", "content": text}] for name, text in answers.items()}
+    return {"prompt": list(messages)} | {
+        name: [{"role": "assistant", "content": text}] for name, text in answers.items()
+    }
 
 
-def _from_file(parameters: AlignParameters, tokenizer: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    pairs, left_out = read_pairs(parameters.preferences)
-    rows = [_row(*pair) for pair in pairs if fits(tokenizer, pair[0], [pair[1], pair[2]], parameters.max_length)]
+def _on_pairs(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
+    policy = start_policy(parameters)
+    found, left_out = read_pairs(parameters.preferences, parameters.data_limit or None)
+    rows = [_row(*pair) for pair in found if fits(policy.tokenizer, pair[0], [*pair[1:]], parameters.max_length)]
     if not rows:
         raise ValueError(f"max_length: got {parameters.max_length}; no pair of {parameters.preferences} is that short")
-    random.Random(parameters.seed).shuffle(rows)
-    return rows, {"left_out": left_out | {"too long": len(pairs) - len(rows)}}
-
-
-def _from_samples(
-    parameters: AlignParameters, folder: Path, policy: Policy
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    by_key, rated, summary = own_samples(parameters, folder, policy)
-    rows = []
-    for chosen, rejected in pairs(rated):
-        messages = by_key[chosen.key].messages()
-        if fits(policy.tokenizer, messages, [chosen.text, rejected.text], parameters.max_length):
-            rows.append(_row(messages, chosen.text, rejected.text))
-    if not rows:
-        raise ValueError(
-            "prompts: no prompt gave two responses of different reward; raise prompts, samples or temperature"
-        )
-    return rows, summary
+    rng = random.Random(parameters.seed)
+    rng.shuffle(rows)
+    if parameters.shuffle_rewards:
+        rows = [
+            row | {"chosen": row["rejected"], "rejected": row["chosen"]} if rng.random() < 0.5 else row for row in rows
+        ]
+    plan = schedule(parameters)
+    log = StepLog(folder / "steps.jsonl", "dpo", plan, peak=parameters.learning_rate)
+    model = new_adapter(policy.model, parameters)
+    finish(parameters, prefer(model, policy.tokenizer, rows, parameters, folder, plan=plan, log=log), folder)
+    return {"pairs": len(rows), "left_out": left_out | {"too long": len(found) - len(rows)}}

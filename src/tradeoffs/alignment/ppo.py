@@ -7,6 +7,7 @@ v . (helpfulness, verbosity) / 100 as well; estimate advantages by GAE with the 
     L_value  = E[max((V - R)^2, (clip(V, V_old - eps_v, V_old + eps_v) - R)^2)] / 2
 
 Source: Schulman et al. 2017, arXiv 1707.06347, equation 7; the KL penalty per token as in Ziegler et al. 2019, arXiv 1909.08593.
+Batches may be cut into micro-batches and spread over processes: the losses of the parts, each divided by the whole batch's counts, add up.
 TRL's PPOTrainer ended as experimental in TRL 1.11; advantages, returns and both losses here are those of its code on the same tensors
 (there is a test), as are the constants below. The value model is a linear layer on the last hidden states of the frozen reference: its
 trunk is shared and not trained, so that four models fit in the memory of one and a half.
@@ -25,17 +26,30 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from tradeoffs.alignment.common import finish, judges, merged_copy, new_adapter, save_adapter, start_policy
+from tradeoffs import processes
+from tradeoffs.alignment.common import (
+    Schedule,
+    finish,
+    judges,
+    merged_copy,
+    micro_batch,
+    new_adapter,
+    prompts,
+    schedule,
+    start_policy,
+)
+from tradeoffs.alignment.likelihood import lay_out, look, masked_mean
 from tradeoffs.models import Policy
 from tradeoffs.parameters import AlignParameters
-from tradeoffs.preferences.rewards import Reward, weigh
-from tradeoffs.preferences.sampling import Rollout, judging, roll_out
+from tradeoffs.preferences.rewards import Reward, shuffled, weigh
+from tradeoffs.preferences.sampling import Judgement, judging, prompt_ids, respond
 from tradeoffs.progress import bar, note
 from tradeoffs.records import TrainingStep, append_jsonl, read_rows
-from tradeoffs.tasks.examples import training_examples
+from tradeoffs.tasks.examples import Example
 
 if TYPE_CHECKING:
     from peft import PeftModel
+    from transformers import PreTrainedTokenizerBase
 
 EPOCHS, CLIP, VALUE_CLIP, VALUE_WEIGHT, GAMMA, LAMBDA = 4, 0.2, 0.2, 0.1, 1.0, 0.95
 MAX_GRAD_NORM = 1.0
@@ -55,11 +69,6 @@ class Estimates(NamedTuple):
     returns: Tensor
     acted: Tensor
     valued: Tensor
-
-
-def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the positions of a mask."""
-    return (values * mask).sum() / mask.sum()
 
 
 def estimate(
@@ -103,9 +112,17 @@ def estimate(
 
 
 def ppo_losses(
-    logp: Tensor, values: Tensor, old_logp: Tensor, old_values: Tensor, estimates: Estimates
+    logp: Tensor,
+    values: Tensor,
+    old_logp: Tensor,
+    old_values: Tensor,
+    estimates: Estimates,
+    counts: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The clipped losses of policy and value model; shapes as in `estimate`.
+
+    Args:
+        counts: acted and valued positions of the whole batch where this is a part of one; the parts' losses then add up to its losses.
 
     Returns:
         (L_policy, L_value), scalars; the whole loss is L_policy + `VALUE_WEIGHT` L_value.
@@ -115,44 +132,18 @@ def ppo_losses(
     values, old_values = values * estimates.valued, old_values * estimates.valued
     clipped = torch.clamp(values, old_values - VALUE_CLIP, old_values + VALUE_CLIP)
     error = torch.max((values - estimates.returns) ** 2, (clipped - estimates.returns) ** 2)
-    return masked_mean(surrogate, estimates.acted), 0.5 * masked_mean(error, estimates.valued)
+    acted, valued = counts or (estimates.acted.sum(), estimates.valued.sum())
+    return (surrogate * estimates.acted).sum() / acted, 0.5 * (error * estimates.valued).sum() / valued
 
 
-class _Batch(NamedTuple):
-    """Responses laid out as rows padded on both sides: prompts end where responses begin."""
+class _Response(NamedTuple):
+    """One response of a step with what it answers: token ids, the stop token among them, and the text."""
 
-    ids: Tensor
-    mask: Tensor
-    lengths: Tensor
-    width: int
-
-
-def _lay_out(responses: Sequence[Rollout], padding: int, device: Any) -> _Batch:
-    head, width = max(len(r.prompt) for r in responses), max(len(r.ids) for r in responses)
-    ids = torch.full((len(responses), head + width), padding)
-    mask = torch.zeros_like(ids)
-    for row, response in enumerate(responses):
-        place = slice(head - len(response.prompt), head + len(response.ids))
-        ids[row, place] = torch.tensor([*response.prompt, *response.ids])
-        mask[row, place] = 1
-    lengths = torch.tensor([len(response.ids) for response in responses])
-    return _Batch(ids.to(device), mask.to(device), lengths.to(device), width)
-
-
-def _look(model: Any, batch: _Batch, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Log-probabilities of the responses' tokens, entropies there, and the hidden states before each, in float32."""
-    places = (batch.mask.cumsum(1) - 1).clamp(min=0)
-    output = model(
-        input_ids=batch.ids,
-        attention_mask=batch.mask,
-        position_ids=places,
-        output_hidden_states=True,
-        logits_to_keep=batch.width + 1,
-    )
-    logp = torch.log_softmax(output.logits[:, :-1].float() / temperature, dim=-1)
-    picked = logp.gather(-1, batch.ids[:, -batch.width :, None])[..., 0]
-    entropy = -(logp.exp() * logp).sum(-1)
-    return picked, entropy, output.hidden_states[-1][:, -batch.width - 1 : -1].float()
+    key: int
+    prompt: list[int]
+    ids: list[int]
+    text: str
+    reward: Reward
 
 
 class _Checkpoints:
@@ -185,100 +176,196 @@ class _Checkpoints:
         return int(json.loads((self.path / "step.json").read_text()))
 
 
+class _Learner:
+    """Policy, value model and optimizer, and how one step is done with them."""
+
+    def __init__(self, parameters: AlignParameters, model: PeftModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        from accelerate import Accelerator
+
+        self.parameters, self.model, self.tokenizer = parameters, model, tokenizer
+        self.device = next(model.parameters()).device
+        self.accelerator = Accelerator(cpu=self.device.type == "cpu")
+        self.value = torch.nn.Linear(model.config.hidden_size, 1).to(self.device)
+        torch.nn.init.zeros_(self.value.weight)
+        torch.nn.init.zeros_(self.value.bias)
+        self.trained = [weight for weight in [*model.parameters(), *self.value.parameters()] if weight.requires_grad]
+        self.optimizer = torch.optim.AdamW(self.trained, lr=parameters.learning_rate, weight_decay=0.0)
+        self.micro = micro_batch(parameters)[0]
+        each = parameters.batch_size // processes.count()
+        self.mine = range(processes.rank() * each, (processes.rank() + 1) * each)
+
+    def sample(self, examples: Sequence[Example], step: int, judgement: Judgement, progress: Any) -> list[_Response]:
+        """Sample a response to each example and rate it; each process does its share, and all get all."""
+        from accelerate.utils import gather_object
+
+        p, own = self.parameters, [examples[n] for n in self.mine]
+        completions = respond(
+            Policy(merged_copy(self.model), self.tokenizer),
+            [prompt_ids(self.tokenizer, example) for example in own],
+            self.mine,
+            step=step,
+            temperature=p.temperature,
+            max_new_tokens=p.max_new_tokens,
+            seed=p.seed,
+            on_token=lambda n: note(progress, f"token {n} of at most {p.max_new_tokens}"),
+        )
+        rewards = judgement.rewards([(e.key, c.text, len(c.ids)) for e, c in zip(own, completions, strict=True)])
+        found = [
+            _Response(e.key, prompt_ids(self.tokenizer, e), list(c.ids), c.text, reward)
+            for e, c, reward in zip(own, completions, rewards, strict=True)
+        ]
+        return [_Response(*row) for row in gather_object(found)] if processes.count() > 1 else found
+
+    def parts(self) -> list[slice]:
+        """This process's micro-batches as rows of the whole batch."""
+        return [slice(n, n + self.micro) for n in self.mine[:: self.micro]]
+
+    def update(self, responses: Sequence[_Response], scores: Tensor) -> dict[str, Any]:
+        """Pass over one batch `EPOCHS` times; give the means for the record.
+
+        Raises:
+            FloatingPointError: a loss is no number; the message names the sample.
+        """
+        p, scores = self.parameters, scores.to(self.device)
+        batch = lay_out([(r.prompt, r.ids) for r in responses], int(self.tokenizer.pad_token_id or 0), self.device)
+        with torch.no_grad():
+            looks = [look(self.model, batch.part(rows), p.temperature) for rows in self.parts()]
+            with self.model.disable_adapter():
+                refs = [look(self.model, batch.part(rows), p.temperature) for rows in self.parts()]
+            hidden = torch.cat([ref[2] for ref in refs])
+            own = [torch.cat([found[0] for found in looks]), torch.cat([ref[0] for ref in refs])]
+            own += [torch.cat([found[1] for found in looks]), self.value(hidden)[..., 0]]
+            old_logp, ref_logp, entropy, old_values = map(self._gather, own)
+            estimates = estimate(scores, old_logp, ref_logp, old_values, batch.lengths, beta=p.beta)
+        counts = estimates.acted.sum(), estimates.valued.sum()
+        losses = []
+        for _ in range(EPOCHS):
+            total = torch.zeros((), device=self.device)
+            for rows in self.parts():
+                logp, _, _ = look(self.model, batch.part(rows), p.temperature)
+                first = rows.start - self.mine.start
+                values = self.value(hidden[first : first + self.micro])[..., 0]
+                part = Estimates(*(tensor[rows] for tensor in estimates))
+                policy_loss, value_loss = ppo_losses(logp, values, old_logp[rows], old_values[rows], part, counts)
+                loss = policy_loss + VALUE_WEIGHT * value_loss
+                if not torch.isfinite(loss):
+                    raise FloatingPointError(_blame(responses[rows], logp, values, float(loss)))
+                torch.autograd.backward(loss)
+                total += loss.detach()
+            losses.append((float(self._reduce(total)), self._descend()))
+        count = len(responses)
+        return {
+            "loss": sum(loss for loss, _ in losses) / len(losses),
+            "grad_norm": sum(norm for _, norm in losses) / len(losses),
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "entropy": float(masked_mean(entropy, estimates.acted)),
+            "kl": float(((old_logp - ref_logp) * estimates.acted).sum() / count),
+            "reward": float(scores.mean()),
+            "helpfulness": sum(row.reward.helpfulness for row in responses) / count,
+            "verbosity": sum(row.reward.verbosity for row in responses) / count,
+            "response_tokens": float(batch.lengths.float().mean()),
+        }
+
+    def _descend(self) -> float:
+        """Add up the processes' gradients, clip, and step; give the gradient's norm."""
+        for weight in self.trained:
+            if weight.grad is not None:
+                weight.grad = self._reduce(weight.grad)
+        norm = float(torch.nn.utils.clip_grad_norm_(self.trained, MAX_GRAD_NORM))
+        if not math.isfinite(norm):
+            raise FloatingPointError(f"the gradient's norm is {norm}")
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return norm
+
+    def _gather(self, own: Tensor) -> Tensor:
+        return self.accelerator.gather(own) if processes.count() > 1 else own  # type: ignore[no-any-return]
+
+    def _reduce(self, own: Tensor) -> Tensor:
+        return self.accelerator.reduce(own, "sum") if processes.count() > 1 else own  # type: ignore[no-any-return]
+
+
+def _blame(responses: Sequence[_Response], logp: Tensor, values: Tensor, loss: float) -> str:
+    bad = ~(logp.isfinite().all(1) & values.isfinite().all(1))
+    which = responses[int(bad.int().argmax())] if bool(bad.any()) else None
+    sample = (
+        f"a response to training prompt {which.key} ({which.text[:60]!r})" if which else "no sample alone explains it"
+    )
+    return f"the loss is {loss}; {sample}"
+
+
 def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
-    """Run `steps` updates of `batch_size` responses each; see `tradeoffs.alignment.align`.
+    """Update on `batch_size` responses a step; see `tradeoffs.alignment.align`.
 
     Raises:
         FloatingPointError: a loss is no number; the state after the update before is kept.
+        MemoryError: a batch does not fit.
     """
-    start = start_policy(parameters)
-    of = judges(parameters, start, trained=True)
-    examples = training_examples(parameters.domain, parameters.prompts, parameters.seed + 1, parameters.code_share)
-    model = new_adapter(start.model, parameters)
-    device = next(model.parameters()).device
-    value = torch.nn.Linear(model.config.hidden_size, 1).to(device)
-    torch.nn.init.zeros_(value.weight)
-    torch.nn.init.zeros_(value.bias)
-    trained = [weight for weight in model.parameters() if weight.requires_grad]
-    optimizer = torch.optim.AdamW([*trained, *value.parameters()], lr=parameters.learning_rate, weight_decay=0.0)
+    from accelerate.utils.memory import should_reduce_batch_size
+
+    start, plan = start_policy(parameters), schedule(parameters)
+    of, examples = judges(parameters), prompts(parameters)
+    learner = _Learner(parameters, new_adapter(start.model, parameters), start.tokenizer)
     checkpoints, path = _Checkpoints(folder), folder / "steps.jsonl"
-    first = checkpoints.load(model, value, optimizer)
-    logged = {row.step for row in read_rows(path, TrainingStep)}
-    with (
-        judging(examples, of.reward_model, of.base, parameters.workers) as judgement,
-        bar(total=parameters.steps, initial=first, what="ppo", unit="step") as progress,
-    ):
-        for step in range(first, parameters.steps):
+    first = checkpoints.load(learner.model, learner.value, learner.optimizer)
+    with judging(examples, of.reward_model, of.base, parameters.workers) as judgement:
+        try:
+            steps = _steps(learner, plan, examples, judgement, checkpoints, path, first)
+        except RuntimeError as error:
+            if not should_reduce_batch_size(error):
+                raise
+            raise MemoryError(
+                f"micro_batch: {learner.micro} responses at once do not fit into memory ({str(error).splitlines()[0]}); accepts "
+                f"less, such as {max(1, learner.micro // 2)}, or a smaller max_new_tokens; the last checkpoint is kept"
+            ) from None
+    finish(parameters, learner.model, folder)
+    return {"responses": steps * parameters.batch_size} | of.summary()
+
+
+def _steps(
+    learner: _Learner,
+    plan: Schedule,
+    examples: Sequence[Example],
+    judgement: Judgement,
+    checkpoints: _Checkpoints,
+    path: Path,
+    first: int,
+) -> int:
+    """Step until the plan is fulfilled; give the number of steps."""
+    p, step = learner.parameters, first
+    logged = {row.step: row.tokens or 0 for row in read_rows(path, TrainingStep)}
+    spent = sum(tokens for done, tokens in logged.items() if done <= first)
+    size = plan.limit or plan.steps
+    with bar(
+        total=size,
+        initial=min(size, spent if plan.limit else first),
+        what="ppo",
+        unit="token" if plan.limit else "step",
+    ) as b:
+        while spent < plan.limit if plan.limit else step < plan.steps:
             began = time.perf_counter()
-            for group in optimizer.param_groups:
-                group["lr"] = parameters.learning_rate * (1 - step / parameters.steps)
-            size = parameters.batch_size
-            chosen = [examples[(step * size + k) % len(examples)] for k in range(size)]
-            responses = roll_out(
-                Policy(merged_copy(model), start.tokenizer),
-                chosen,
-                step=step,
-                temperature=parameters.temperature,
-                max_new_tokens=parameters.max_new_tokens,
-                seed=parameters.seed,
-                on_token=lambda n: note(progress, f"token {n} of at most {parameters.max_new_tokens}"),
-            )
-            rewards = judgement.rewards([(r.key, r.text, len(r.ids)) for r in responses])
-            batch = _lay_out(responses, int(start.tokenizer.pad_token_id or 0), device)
-            row = _update(parameters, model, value, optimizer, batch, rewards)
-            if not math.isfinite(row["loss"]):
+            for group in learner.optimizer.param_groups:
+                group["lr"] = p.learning_rate * (1 - (spent / plan.limit if plan.limit else step / plan.steps))
+            chosen = [examples[(step * p.batch_size + k) % len(examples)] for k in range(p.batch_size)]
+            responses = learner.sample(chosen, step, judgement, b)
+            rewards = [row.reward for row in responses]
+            if p.shuffle_rewards:
+                rewards = shuffled(rewards, [0] * len(rewards), p.seed + step)
+            try:
+                row = learner.update(responses, torch.tensor([weigh(reward, p.weights) / 100 for reward in rewards]))
+            except FloatingPointError as error:
                 raise FloatingPointError(
-                    f"step {step + 1}: the loss is {row['loss']}; the state after the step before is kept; "
-                    "try a smaller learning_rate"
-                )
-            checkpoints.save(step + 1, model, value, optimizer)
-            if step + 1 not in logged:
-                tokens, seconds = sum(len(r.ids) for r in responses), round(time.perf_counter() - began, 4)
-                append_jsonl(path, [TrainingStep(step=step + 1, kind="step", tokens=tokens, seconds=seconds, **row)])
-            progress.update(1)
-            progress.set_postfix_str(f"reward {row['reward']:.3f}")
-    finish(parameters, save_adapter(model, folder / "new"), folder)
-    return {"responses": parameters.steps * parameters.batch_size} | of.summary()
-
-
-def _update(
-    parameters: AlignParameters,
-    model: PeftModel,
-    value: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-    batch: _Batch,
-    rewards: Sequence[Reward],
-) -> dict[str, float]:
-    """Pass over one batch `EPOCHS` times; give the means for the record."""
-    scores = torch.tensor([weigh(reward, parameters.weights) / 100 for reward in rewards], device=batch.ids.device)
-    with torch.no_grad():
-        old_logp, entropy, _ = _look(model, batch, parameters.temperature)
-        with model.disable_adapter():
-            ref_logp, _, hidden = _look(model, batch, parameters.temperature)
-        old_values = value(hidden)[..., 0]
-        estimates = estimate(scores, old_logp, ref_logp, old_values, batch.lengths, beta=parameters.beta)
-    losses = []
-    # The whole batch at once: on a CPU sampling costs more than learning, and batches are small.
-    for _ in range(EPOCHS):
-        logp, _, _ = _look(model, batch, parameters.temperature)
-        policy_loss, value_loss = ppo_losses(logp, value(hidden)[..., 0], old_logp, old_values, estimates)
-        loss = policy_loss + VALUE_WEIGHT * value_loss
-        if not torch.isfinite(loss):
-            return {"loss": float(loss), "reward": float(scores.mean())}
-        torch.autograd.backward(loss)
-        norm = torch.nn.utils.clip_grad_norm_([w for g in optimizer.param_groups for w in g["params"]], MAX_GRAD_NORM)
-        optimizer.step()
-        optimizer.zero_grad()
-        losses.append((float(loss), float(norm)))
-    count = len(rewards)
-    return {
-        "loss": sum(loss for loss, _ in losses) / len(losses),
-        "grad_norm": sum(norm for _, norm in losses) / len(losses),
-        "learning_rate": optimizer.param_groups[0]["lr"],
-        "entropy": float(masked_mean(entropy, estimates.acted)),
-        "kl": float(((old_logp - ref_logp) * estimates.acted).sum() / count),
-        "reward": float(scores.mean()),
-        "helpfulness": sum(reward.helpfulness for reward in rewards) / count,
-        "verbosity": sum(reward.verbosity for reward in rewards) / count,
-        "response_tokens": float(batch.lengths.float().mean()),
-    }
+                    f"step {step + 1}: {error}; the state after the step before is kept; try a smaller learning_rate"
+                ) from None
+            step += 1
+            tokens = (1 + EPOCHS) * sum(len(r.prompt) + len(r.ids) for r in responses)
+            if processes.is_main():
+                checkpoints.save(step, learner.model, learner.value, learner.optimizer)
+                if step not in logged:
+                    seconds = round(time.perf_counter() - began, 4)
+                    append_jsonl(path, [TrainingStep(step=step, tokens=tokens, seconds=seconds, **row)])
+            processes.wait()
+            b.update(min(tokens, size - spent) if plan.limit else 1)
+            b.set_postfix_str(f"reward {row['reward']:.3f}")
+            spent += tokens
+    return step

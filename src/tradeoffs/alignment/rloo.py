@@ -12,20 +12,23 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tradeoffs import processes
 from tradeoffs.alignment.common import (
     StepLog,
     finish,
     judges,
-    lora,
+    merged_copy,
+    new_adapter,
+    prompts,
     run_trainer,
-    save_adapter,
+    schedule,
     start_policy,
     trainer_settings,
 )
+from tradeoffs.models import Policy
 from tradeoffs.parameters import AlignParameters
-from tradeoffs.preferences.rewards import Reward
-from tradeoffs.preferences.sampling import judging
-from tradeoffs.tasks.examples import training_examples
+from tradeoffs.preferences.rewards import Reward, shuffled
+from tradeoffs.preferences.sampling import judging, respond
 
 if TYPE_CHECKING:
     from transformers import Trainer
@@ -36,11 +39,35 @@ def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
     from trl.trainer.rloo_config import RLOOConfig
     from trl.trainer.rloo_trainer import RLOOTrainer
 
+    class Sampling(RLOOTrainer):  # type: ignore[misc]
+        """RLOO whose samples come from this study's engine."""
+
+        def _generate_single_turn(self, prompt_ids: list[list[int]], *_: Any) -> list[list[int]]:
+            return responses(self, parameters, prompt_ids)
+
     def build(rewards: list[Any], settings: dict[str, Any], rest: dict[str, Any]) -> Trainer:
         weights = [weight / 100 for weight in parameters.weights]
-        return RLOOTrainer(reward_funcs=rewards, args=RLOOConfig(**settings, reward_weights=weights), **rest)
+        return Sampling(reward_funcs=rewards, args=RLOOConfig(**settings, reward_weights=weights), **rest)  # type: ignore[no-any-return]
 
     return reinforce(parameters, folder, build)
+
+
+def responses(trainer: Any, parameters: AlignParameters, prompt_ids: list[list[int]]) -> list[list[int]]:
+    """Sample a step's responses, sorted by length, from a copy of the policy with its adapter merged.
+
+    What is sampled depends on the step and on a prompt's place among those of all processes, not on how many processes there are.
+    """
+    first = processes.rank() * len(prompt_ids)
+    found = respond(
+        Policy(merged_copy(trainer.accelerator.unwrap_model(trainer.model)), trainer.processing_class),
+        prompt_ids,
+        range(first, first + len(prompt_ids)),
+        step=trainer.state.global_step,
+        temperature=parameters.temperature,
+        max_new_tokens=parameters.max_new_tokens,
+        seed=parameters.seed,
+    )
+    return [list(row.ids) for row in found]
 
 
 def reinforce(
@@ -55,23 +82,25 @@ def reinforce(
     """
     from datasets import Dataset
 
-    policy = start_policy(parameters)
-    of = judges(parameters, policy, trained=True)
-    examples = training_examples(parameters.domain, parameters.prompts, parameters.seed + 1, parameters.code_share)
-    settings = trainer_settings(parameters, folder) | dict(
+    policy, plan = start_policy(parameters), schedule(parameters)
+    of, examples = judges(parameters), prompts(parameters)
+    settings = trainer_settings(parameters, folder, plan) | dict(
         num_generations=parameters.samples,
         max_completion_length=parameters.max_new_tokens,
         temperature=parameters.temperature,
         beta=parameters.beta,
     )
+    log = StepLog(folder / "steps.jsonl", parameters.method, plan, peak=parameters.learning_rate, passes=2)
     with judging(examples, of.reward_model, of.base, parameters.workers) as judgement:
         last: dict[str, Any] = {"of": None, "rewards": []}
 
         def rated(completions: Sequence[Any], key: Sequence[int], completion_ids: Sequence[Any]) -> list[Reward]:
             if last["of"] is not completions:
                 texts = [completion[0]["content"] for completion in completions]
-                last["rewards"] = judgement.rewards(list(zip(key, texts, map(len, completion_ids), strict=True)))
-                last["of"] = completions
+                found = judgement.rewards(list(zip(key, texts, map(len, completion_ids), strict=True)))
+                if parameters.shuffle_rewards:
+                    found = shuffled(found, key, parameters.seed + len(log.rows))
+                last["rewards"], last["of"] = found, completions
             return last["rewards"]  # type: ignore[no-any-return]
 
         def helpfulness(completions: Any, key: Any, completion_ids: Any, **_: Any) -> list[float]:
@@ -82,13 +111,12 @@ def reinforce(
 
         rows = [{"prompt": example.messages(), "key": example.key} for example in examples]
         rest = dict(
-            model=policy.model,
+            model=new_adapter(policy.model, parameters),
             train_dataset=Dataset.from_list(rows),
             processing_class=policy.tokenizer,
-            peft_config=lora(parameters),
-            callbacks=[StepLog(folder / "steps.jsonl", parameters.steps, parameters.method)],
+            callbacks=[log],
         )
         trainer = build([helpfulness, verbosity], settings, rest)
         model = run_trainer(trainer, folder)
-    finish(parameters, save_adapter(model, folder / "new"), folder)
-    return {"prompts": len(rows), "responses": parameters.steps * parameters.batch_size} | of.summary()
+    finish(parameters, model, folder)
+    return {"prompts": len(rows), "responses": len(log.rows) * parameters.batch_size} | of.summary()

@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tradeoffs.alignment.rloo import reinforce
+from tradeoffs.alignment.rloo import reinforce, responses
 from tradeoffs.parameters import AlignParameters
 from tradeoffs.preferences.rewards import HELPFULNESS
 
@@ -25,6 +25,12 @@ def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
     from trl.trainer.grpo_config import GRPOConfig
     from trl.trainer.grpo_trainer import GRPOTrainer
 
+    class Sampling(GRPOTrainer):  # type: ignore[misc]
+        """GRPO whose samples come from this study's engine."""
+
+        def _generate_single_turn(self, prompt_ids: list[list[int]], *_: Any) -> tuple[list[list[int]], None]:
+            return responses(self, parameters, prompt_ids), None
+
     def build(rewards: list[Any], settings: dict[str, Any], rest: dict[str, Any]) -> Trainer:
         helpfulness, verbosity = rewards
 
@@ -33,6 +39,6 @@ def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
 
         # Graded helpfulness and verbosity are recorded, with weight 0; the verdict alone is rewarded.
         config = GRPOConfig(**settings, reward_weights=[1.0, 0.0, 0.0])
-        return GRPOTrainer(reward_funcs=[passed, helpfulness, verbosity], args=config, **rest)
+        return Sampling(reward_funcs=[passed, helpfulness, verbosity], args=config, **rest)  # type: ignore[no-any-return]
 
     return reinforce(parameters, folder, build)

@@ -14,28 +14,20 @@ divides by prompt and padding as well; the authors agree, issue 51 there).
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from transformers import Trainer, TrainingArguments
 
-from tradeoffs.alignment.common import (
-    StepLog,
-    finish,
-    new_adapter,
-    own_samples,
-    run_trainer,
-    save_adapter,
-    start_policy,
-    trainer_settings,
-)
+from tradeoffs.alignment.common import run_trainer, trainer_settings
+from tradeoffs.alignment.rounds import Round, rounds
 from tradeoffs.parameters import AlignParameters
-from tradeoffs.preferences.rewards import weigh
 from tradeoffs.preferences.sampling import by_prompt
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from peft import PeftModel
     from torch import Tensor
 
 IGNORED = -100
@@ -63,15 +55,26 @@ def rrhf_loss(scores: Tensor, rewards: Tensor, query: Tensor) -> tuple[Tensor, T
     return rank, -scores[~beaten].sum() / count
 
 
-def response_scores(logits: Tensor, labels: Tensor) -> Tensor:
-    """Length-normalised log-probability of each row's labelled tokens.
+class Scores(NamedTuple):
+    """What a policy thinks of each row's labelled tokens, all in float32.
+
+    Attributes:
+        logp: length-normalised log-probability, shape (rows,).
+        entropy: mean over all labelled tokens, nats, a scalar without gradient.
+        tokens: labelled tokens of each row, shape (rows,).
+    """
+
+    logp: Tensor
+    entropy: Tensor
+    tokens: Tensor
+
+
+def response_scores(logits: Tensor, labels: Tensor) -> Scores:
+    """Score each row's labelled tokens.
 
     Args:
         logits: shape (rows, length, vocabulary).
         labels: token ids, `IGNORED` where a position is prompt or padding, shape (rows, length).
-
-    Returns:
-        Shape (rows,), in float32.
 
     Source: arXiv 2304.05302v2, equation 1.
     """
@@ -79,37 +82,78 @@ def response_scores(logits: Tensor, labels: Tensor) -> Tensor:
     mask = targets != IGNORED
     logp = torch.log_softmax(logits[:, :-1].float(), dim=-1)
     picked = logp.gather(-1, targets.clamp(min=0)[..., None])[..., 0]
-    return (picked * mask).sum(1) / mask.sum(1)
+    count = mask.sum(1)
+    with torch.no_grad():
+        entropy = (-(logp.exp() * logp).sum(-1) * mask).sum() / count.sum()
+    return Scores((picked * mask).sum(1) / count, entropy, count)
 
 
 class RRHFTrainer(Trainer):
     """A `Trainer` whose dataset has one query a row: `prompt` (ids), `responses` (lists of ids) and `rewards`."""
 
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.model_accepts_loss_kwargs = False  # the loss is a mean over queries: accumulated, it has to be divided
+        self.seen, self.noted = 0, list[dict[str, float]]()
+
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The loss of a batch of queries."""
-        query, rewards = inputs.pop("query"), inputs.pop("rewards")
-        labels = inputs.pop("labels")
-        output = model(**inputs)
-        rank, tuned = rrhf_loss(response_scores(output.logits, labels), rewards, query)
+        inputs = dict(inputs)
+        query, rewards, labels = (inputs.pop(name) for name in ("query", "rewards", "labels"))
+        # Only the scored stretch is projected onto the vocabulary: prompts are long, and padded on the left.
+        width = labels.shape[1] - int((labels != IGNORED).any(0).int().argmax()) + 1
+        output = model(**inputs, logits_to_keep=width)
+        scores = response_scores(output.logits, labels[:, -width:])
+        rank, tuned = rrhf_loss(scores.logp, rewards, query)
+        self._note(scores, rewards, query, inputs["attention_mask"])
         loss = rank + tuned
         return (loss, output) if return_outputs else loss
 
+    def _note(self, scores: Scores, rewards: Tensor, query: Tensor, mask: Tensor) -> None:
+        pairs = (query[:, None] == query[None, :]) & (rewards[:, None] < rewards[None, :])
+        right = (scores.logp[:, None] < scores.logp[None, :]) & pairs
+        sums = torch.stack(
+            [right.sum(), pairs.sum(), scores.tokens.sum(), torch.tensor(len(query)), mask.sum()]
+        ).float()
+        found = self.accelerator.gather(torch.cat([sums, scores.entropy.float()[None]])[None].to(mask.device))
+        right_, pairs_, tokens, rows, seen = found[:, :5].sum(0).tolist()
+        self.seen += round(seen)
+        self.noted.append(
+            {"accuracy": right_ / max(1.0, pairs_), "length": tokens / rows, "entropy": float(found[:, 5].mean())}
+        )
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add what the step's batches noted."""
+        if self.noted:
+            mean = {name: sum(row[name] for row in self.noted) / len(self.noted) for name in self.noted[0]}
+            logs |= {
+                "num_tokens": float(self.seen),
+                "rewards/accuracies": mean["accuracy"],
+                "completions/mean_length": mean["length"],
+                "entropy": mean["entropy"],
+            }
+            self.noted.clear()
+        super().log(logs, start_time)
+
 
 def collate(rows: Sequence[dict[str, Any]], padding: int) -> dict[str, Tensor]:
-    """Lay out the responses of several queries as rows padded on the right."""
+    """Lay out the responses of several queries as rows padded on the left."""
     sequences = [(row["prompt"], ids, number) for number, row in enumerate(rows) for ids in row["responses"]]
     width = max(len(prompt) + len(ids) for prompt, ids, _ in sequences)
     tokens = torch.full((len(sequences), width), padding)
     labels = torch.full((len(sequences), width), IGNORED)
+    mask = torch.zeros_like(tokens)
     for place, (prompt, ids, _) in enumerate(sequences):
-        tokens[place, : len(prompt) + len(ids)] = torch.tensor([*prompt, *ids])
-        labels[place, len(prompt) : len(prompt) + len(ids)] = torch.tensor(ids)
-    used = torch.tensor([[len(prompt) + len(ids)] for prompt, ids, _ in sequences])
+        start = width - len(prompt) - len(ids)
+        tokens[place, start:] = torch.tensor([*prompt, *ids])
+        labels[place, width - len(ids) :] = torch.tensor(ids)
+        mask[place, start:] = 1
     return {
         "input_ids": tokens,
-        "attention_mask": (torch.arange(width)[None, :] < used).long(),
+        "attention_mask": mask,
+        "position_ids": (mask.cumsum(1) - 1).clamp(min=0),
         "labels": labels,
         "query": torch.tensor([number for *_, number in sequences]),
         "rewards": torch.tensor([reward for row in rows for reward in row["rewards"]], dtype=torch.float32),
@@ -122,32 +166,43 @@ def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
     Raises:
         ValueError: no prompt gave responses that differ in reward.
     """
+
+    def learn(model: PeftModel, of: Round) -> PeftModel:
+        rows = _queries(of, parameters.max_length)
+        if not rows:
+            raise ValueError(
+                "prompts: no prompt gave two responses of different reward; raise prompts, samples or temperature"
+            )
+        return rank(model, of, rows, parameters)
+
+    return rounds(parameters, folder, learn)
+
+
+def _queries(of: Round, max_length: int) -> list[dict[str, Any]]:
+    rows = []
+    for key, group in by_prompt(of.rated).items():
+        worth = {row.text: of.rewards[row.key, row.sample] for row in reversed(group)}  # equal texts count once
+        if len(set(worth.values())) < 2:
+            continue
+        messages: Any = of.messages[key]
+        prompt = list(of.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
+        ids = [[*of.tokenizer(text)["input_ids"], of.tokenizer.eos_token_id] for text in worth]
+        if len(prompt) + max(map(len, ids)) <= max_length:
+            rows.append({"prompt": prompt, "responses": ids, "rewards": list(worth.values())})
+    return rows
+
+
+def rank(model: PeftModel, of: Round, rows: Sequence[dict[str, Any]], parameters: AlignParameters) -> PeftModel:
+    """Train on ranked responses, going on from the last checkpoint in the round's folder."""
     from datasets import Dataset
 
-    policy = start_policy(parameters)
-    tokenizer = policy.tokenizer
-    by_key, rated, summary = own_samples(parameters, folder, policy)
-    rows = []
-    for key, group in by_prompt(rated).items():
-        texts = {row.text: weigh(row.reward, parameters.weights) for row in reversed(group)}  # equal texts count once
-        if len(set(texts.values())) < 2:
-            continue
-        messages: Any = by_key[key].messages()
-        prompt = list(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
-        ids = [[*tokenizer(text)["input_ids"], tokenizer.eos_token_id] for text in texts]
-        if len(prompt) + max(map(len, ids)) <= parameters.max_length:
-            rows.append({"prompt": prompt, "responses": ids, "rewards": list(texts.values())})
-    if not rows:
-        raise ValueError(
-            "prompts: no prompt gave two responses of different reward; raise prompts, samples or temperature"
-        )
-    settings = trainer_settings(parameters, folder) | {"remove_unused_columns": False}
+    settings = trainer_settings(parameters, of.folder, of.plan) | {"remove_unused_columns": False}
     trainer = RRHFTrainer(
-        model=new_adapter(policy.model, parameters),
+        model=model,
         args=TrainingArguments(**settings),
-        train_dataset=Dataset.from_list(rows),
-        data_collator=lambda batch: collate(batch, int(tokenizer.pad_token_id or 0)),
-        callbacks=[StepLog(folder / "steps.jsonl", parameters.steps, "rrhf")],
+        train_dataset=Dataset.from_list(list(rows)),
+        data_collator=lambda batch: collate(batch, int(of.tokenizer.pad_token_id or 0)),  # type: ignore[call-overload]
+        processing_class=of.tokenizer,
+        callbacks=[of.log],
     )
-    finish(parameters, save_adapter(run_trainer(trainer, folder), folder / "new"), folder)
-    return {"queries": len(rows)} | summary
+    return run_trainer(trainer, of.folder)

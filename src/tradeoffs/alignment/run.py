@@ -6,13 +6,14 @@ import importlib
 import time
 from pathlib import Path
 
+from tradeoffs import processes
 from tradeoffs.parameters import AlignParameters
+from tradeoffs.preferences.data import identify
 from tradeoffs.records import (
     Record,
     TrainingStep,
     adapter_digest,
     claim,
-    digest,
     provenance,
     read_record,
     read_rows,
@@ -40,33 +41,45 @@ def align(parameters: AlignParameters) -> Record:
 
     Raises:
         ValueError: the folder holds a run with other parameters, or a start adapter is missing.
-        FloatingPointError: the loss is no number; the last checkpoint is kept.
+        FloatingPointError: the loss is no number; the last checkpoint is kept, and the message names step and sample.
+        MemoryError: a batch does not fit; the message says which would.
     """
     from tradeoffs.models import resolve_device
 
     resolve_device(parameters.device)
-    files = {name: getattr(parameters, name) for name in ("instructions", "preferences") if getattr(parameters, name)}
+    if parameters.start and adapter_digest(parameters.start) is None:
+        raise ValueError(f"start: {parameters.start!r} holds no adapter; run the `align` stage that writes it")
+    data = [name for name in ("instructions", "preferences", "reward_data") if getattr(parameters, name)]
     inputs = {"start_sha256": adapter_digest(parameters.start)}
-    inputs |= {f"{name}_sha256": digest(path) for name, path in files.items()}
-    folder = claim(Path(parameters.out), parameters.model_dump(exclude={"workers"}) | inputs)
+    inputs |= {name: identify(getattr(parameters, name)) for name in data}
+    # How the work is divided changes nothing but rounding, so that a run may go on with another division.
+    asked = parameters.model_dump(exclude={"workers", "micro_batch"})
+    folder = processes.main_first(
+        lambda: claim(Path(parameters.out), asked | {f"{name}_input": value for name, value in inputs.items()})
+    )
     if (folder / "record.json").exists():
         return read_record(folder)
     began = time.perf_counter()
     summary = importlib.import_module(METHODS[parameters.method]).train(parameters, folder)
     steps = read_rows(folder / "steps.jsonl", TrainingStep)
+    done = sum(row.kind == "step" for row in steps)
     record = Record(
         stage="align",
         parameters=parameters.model_dump(),
         seeds=[parameters.seed],
         inputs=inputs,
         counts={
-            "planned": parameters.steps * (parameters.rounds if parameters.in_rounds else 1),
-            "completed": sum(s.kind == "step" for s in steps),
+            "planned": done
+            if parameters.token_budget
+            else parameters.steps * (parameters.rounds if parameters.in_rounds else 1),
+            "completed": done,
             "failed": 0,
         },
-        summary=summary,
+        summary=summary | {"tokens": sum(row.tokens or 0 for row in steps)},
         seconds=round(time.perf_counter() - began, 1),
         provenance=provenance(),
     )
-    write_record(folder, record)
+    if processes.is_main():
+        write_record(folder, record)
+    processes.wait()
     return record

@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tradeoffs.alignment.common import (
+    Schedule,
     StepLog,
     finish,
     fits,
-    lora,
+    new_adapter,
     run_trainer,
-    save_adapter,
+    schedule,
     scored_positions_only,
     start_policy,
     trainer_settings,
 )
-from tradeoffs.models import Policy
 from tradeoffs.parameters import AlignParameters
 from tradeoffs.preferences.data import read_instructions
 from tradeoffs.tasks.examples import training_examples
@@ -29,28 +29,25 @@ from tradeoffs.tasks.prompts import Message
 
 if TYPE_CHECKING:
     from peft import PeftModel
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 
 def fine_tune(
-    model: PreTrainedModel | PeftModel,
+    model: PeftModel,
     tokenizer: PreTrainedTokenizerBase,
     conversations: Sequence[tuple[list[Message], str]],
     parameters: AlignParameters,
     folder: Path,
     *,
+    plan: Schedule,
     log: StepLog,
 ) -> PeftModel:
     """Fine-tune on (messages, answer) pairs with completion-only loss, going on from the last checkpoint in `folder`.
-
-    Args:
-        model: a plain model, which gets a new LoRA adapter, or one that has a trainable adapter.
 
     Raises:
         ValueError: no conversation fits in `max_length`.
     """
     from datasets import Dataset
-    from peft import PeftModel
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
 
@@ -61,7 +58,7 @@ def fine_tune(
     trainer = SFTTrainer(
         model=model,
         args=SFTConfig(
-            **trainer_settings(parameters, folder),
+            **trainer_settings(parameters, folder, plan),
             max_length=parameters.max_length,
             completion_only_loss=True,
             packing=False,
@@ -69,7 +66,6 @@ def fine_tune(
         ),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
-        peft_config=None if isinstance(model, PeftModel) else lora(parameters),
         callbacks=[log],
     )
     with scored_positions_only():
@@ -78,23 +74,22 @@ def fine_tune(
 
 def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
     """Fine-tune on verifiable tasks (`code`), instructions (`general`), or both (`mixed`); see `tradeoffs.alignment.align`."""
-    policy = start_policy(parameters)
+    policy, plan, rng = start_policy(parameters), schedule(parameters), random.Random(parameters.seed)
     if parameters.instructions:
-        conversations = read_instructions(parameters.instructions)
-        random.Random(parameters.seed).shuffle(conversations)
-        return _finish(parameters, folder, policy, conversations)
-    examples = training_examples(
-        parameters.domain, parameters.steps * parameters.batch_size, parameters.seed, parameters.code_share
-    )
-    conversations = [(example.messages(), example.reference) for example in examples]
-    return _finish(parameters, folder, policy, conversations)
-
-
-def _finish(
-    parameters: AlignParameters, folder: Path, policy: Policy, conversations: Sequence[tuple[list[Message], str]]
-) -> dict[str, Any]:
-    what = Path(parameters.instructions).name or parameters.domain
-    log = StepLog(folder / "steps.jsonl", parameters.steps, f"sft on {what}")
-    model = fine_tune(policy.model, policy.tokenizer, conversations, parameters, folder, log=log)
-    finish(parameters, save_adapter(model, folder / "new"), folder)
+        conversations = read_instructions(parameters.instructions, parameters.data_limit or None)
+        rng.shuffle(conversations)
+    else:
+        # With a budget more than enough: its shortest examples have some 40 tokens.
+        count = plan.limit // 40 if plan.limit else plan.steps * parameters.batch_size
+        examples = training_examples(parameters.domain, count, parameters.seed, parameters.code_share)
+        conversations = [(example.messages(), example.reference) for example in examples]
+    if parameters.shuffle_rewards:
+        answers = [answer for _, answer in conversations]
+        rng.shuffle(answers)
+        conversations = [(messages, answer) for (messages, _), answer in zip(conversations, answers, strict=True)]
+    what = f"sft on {Path(parameters.instructions).name or parameters.domain}"
+    log = StepLog(folder / "steps.jsonl", what, plan, peak=parameters.learning_rate)
+    model = new_adapter(policy.model, parameters)
+    model = fine_tune(model, policy.tokenizer, conversations, parameters, folder, plan=plan, log=log)
+    finish(parameters, model, folder)
     return {"examples": len(conversations)}

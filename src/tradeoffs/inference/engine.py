@@ -1,11 +1,16 @@
 """The in-process engine: transformers' `generate` over batches of similar length.
 
+Which tokens are sampled for a row depends on the seed and the row's key alone, not on the batch, the process or the order in which it is
+decoded: noise drawn for each row by itself is added to the logits, and the largest wins (the Gumbel-max trick; Maddison et al. 2014, arXiv
+1411.0030), which is a draw from the softmax.
+
 Prompts are sorted by length before they are cut into batches, so that little is padded. Rows are counted to their first stop, inclusive;
 what the batch decodes for a row after that is padding (`slots` counts it), never output.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -105,7 +110,8 @@ def decode_batch(
         max_new_tokens: cap on each row's output.
         temperature: 0 for greedy decoding.
         top_p: nucleus sampling's mass; unused when greedy.
-        number, seed: the batch's number and the run's seed; together they fix the sampled tokens, so that a resumed run repeats them.
+        number: the batch's number, for the record.
+        seed: with a prompt's key it fixes the tokens that are sampled for it.
         on_token: called after each decoding step with the number of steps done; for progress within a long batch.
 
     Raises:
@@ -122,10 +128,7 @@ def decode_batch(
         )
     eos, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
     ids, mask = pad_left([p.ids for p in batch], pad, model.device)
-    sampling = (
-        dict(do_sample=True, temperature=temperature, top_p=top_p, top_k=0) if temperature else dict(do_sample=False)
-    )
-    torch.manual_seed(seed * 1_000_003 + number)
+    noise = [_noise([p.key for p in batch], seed, temperature, top_p, model.device)] if temperature else []
     synchronise(model.device)
     start = time.perf_counter()
     with torch.inference_mode():
@@ -138,7 +141,8 @@ def decode_batch(
             stop_strings=list(STOP_TEXTS),
             tokenizer=tokenizer,
             stopping_criteria=_watch(on_token, ids.shape[1]),
-            **sampling,
+            do_sample=False,
+            logits_processor=noise,
         )
     synchronise(model.device)
     seconds = time.perf_counter() - start
@@ -162,6 +166,33 @@ def decode_batch(
             )
         )
     return done
+
+
+def row_seed(seed: int, key: Sequence[int]) -> int:
+    """The seed of one row's noise, a number below 2^63."""
+    return int.from_bytes(hashlib.blake2b(repr((seed, *key)).encode(), digest_size=8).digest(), "big") >> 1
+
+
+def _noise(
+    keys: Sequence[tuple[int, ...]], seed: int, temperature: float, top_p: float, device: torch.device
+) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """A logits processor after which the largest score is a sample at this temperature and nucleus."""
+    import torch
+    from transformers import TopPLogitsWarper
+
+    generators = [torch.Generator(device).manual_seed(row_seed(seed, key)) for key in keys]
+    nucleus: Any = TopPLogitsWarper(top_p) if top_p < 1 else None
+
+    def perturb(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        scores = scores.float() / temperature
+        scores = nucleus(ids, scores) if nucleus else scores
+        noise = torch.empty_like(scores)
+        for row, generator in zip(noise, generators, strict=True):
+            row.exponential_(generator=generator)
+        # A draw of 0, which float32 rounds to once in some ten million times, would be infinite noise.
+        return scores - noise.clamp_(min=2.0**-24).log_()
+
+    return perturb
 
 
 def _watch(on_token: Callable[[int], None] | None, prompt_tokens: int) -> list[Any]:

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import ast
 import math
+import random
 import textwrap
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 from tradeoffs.records import Verdict
 
 # How far an answer came -> helpfulness. The distances widen towards the right answer, so that passing dominates.
 HELPFULNESS = {"nothing": 0.0, "parses": 15.0, "runs": 30.0, "type": 45.0, "shape": 60.0, "right": 100.0}
+
+
+ATTRIBUTES = ("helpfulness", "verbosity")
 
 
 class Reward(NamedTuple):
@@ -54,6 +59,27 @@ def weigh(reward: Reward, weights: Sequence[float]) -> float:
     Source: linear scalarisation as in DPA's algorithm figure, arXiv 2402.18571.
     """
     return weights[0] * reward.helpfulness + weights[1] * reward.verbosity
+
+
+def shuffled(rewards: Sequence[Reward], groups: Sequence[Hashable], seed: int) -> list[Reward]:
+    """Let rewards change places at random within their group: the control of a run that learns from them.
+
+    Their distribution, and so what is kept or how long is trained, stays; which response earned which is lost.
+
+    Args:
+        rewards: one a response.
+        groups: what may change places with what: usually the prompt.
+        seed: decides the places.
+    """
+    rng = random.Random(f"shuffle/{seed}")
+    places: dict[Hashable, list[int]] = defaultdict(list)
+    for place, group in enumerate(groups):
+        places[group].append(place)
+    found = list(rewards)
+    for own in places.values():
+        for place, source in zip(own, rng.sample(own, len(own)), strict=True):
+            found[place] = rewards[source]
+    return found
 
 
 def verbosity(tokens: int, need: int) -> float:

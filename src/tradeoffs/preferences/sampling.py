@@ -1,4 +1,8 @@
-"""Responses sampled from a policy and rated: what DPO ranks into pairs and DPA selects from."""
+"""Responses sampled from a policy and rated: what the methods rank, select from or are rewarded for.
+
+Several processes share the work, each doing whole batches. What is sampled for a prompt depends on the seed alone (see
+`tradeoffs.inference.engine`), so that it is the same whoever does it.
+"""
 
 from __future__ import annotations
 
@@ -7,27 +11,33 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from tradeoffs import processes
 from tradeoffs.grading import Grader, Job, extract
-from tradeoffs.inference.engine import Prompt, batches, decode, decode_batch, resume
+from tradeoffs.inference.engine import Completion, Prompt, batches, decode, resume
 from tradeoffs.models import Policy
 from tradeoffs.preferences.reward_model import RewardModel, features
-from tradeoffs.preferences.rewards import Reward, code_helpfulness, verbosity
+from tradeoffs.preferences.rewards import ATTRIBUTES, Reward, code_helpfulness, verbosity
 from tradeoffs.progress import bar, note, tick
 from tradeoffs.records import Row, Verdict, append_jsonl, read_rows
 from tradeoffs.tasks.examples import Example
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+SAMPLED_TOGETHER = 64  # rows; more gain little on two cores, and the key-value cache grows
 TIME_LIMIT_S = 10.0  # training tasks take milliseconds; a candidate that runs longer is as bad as one that crashes
 
 
 class Response(Row):
-    """One sampled response with its ratings (None until it is rated)."""
+    """One sampled response; `tokens` counts its stop token, `prompt_tokens` what it answers."""
 
     key: int
     sample: int
     batch: int
     text: str
+    prompt_tokens: int
     tokens: int
     finish: str
 
@@ -48,6 +58,12 @@ class Rated(Row):
         return Reward(self.helpfulness, self.verbosity)
 
 
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, example: Example, angle: float | None = None) -> list[int]:
+    """The tokens of an example's rendered prompt."""
+    ids: Any = tokenizer.apply_chat_template(example.messages(angle), add_generation_prompt=True, return_dict=False)
+    return list(ids)
+
+
 def sample(
     policy: Policy,
     examples: Sequence[Example],
@@ -58,21 +74,31 @@ def sample(
     temperature: float,
     max_new_tokens: int,
     seed: int,
-    batch_size: int = 64,
+    batch_size: int = SAMPLED_TOGETHER,
 ) -> list[Response]:
     """Draw `samples` responses to each example, appended to `folder/responses.jsonl`; a second call does only what is missing.
 
     Args:
         angles: DPA's direction for each example, or None for the plain system prompt.
     """
-    tokenizer = policy.tokenizer
     prompts = []
     for example, angle in zip(examples, angles, strict=True):
-        ids: Any = tokenizer.apply_chat_template(example.messages(angle), add_generation_prompt=True, return_dict=False)
-        prompts += [Prompt((example.key, k), list(ids)) for k in range(samples)]
+        ids = prompt_ids(policy.tokenizer, example, angle)
+        prompts += [Prompt((example.key, k), ids) for k in range(samples)]
     path = folder / "responses.jsonl"
-    done = resume(path, Response, batches(prompts, batch_size), key=lambda row: (row.key, row.sample))
-    with bar(total=len(prompts), initial=len(done), what="sampling", unit="response") as progress:
+    plan = batches(prompts, batch_size)
+
+    def left() -> list[Response]:
+        return resume(path, Response, plan, key=lambda row: (row.key, row.sample))
+
+    done = {row.batch for row in processes.main_first(left)}
+    mine = {number for number in range(len(plan)) if number % processes.count() == processes.rank()}
+    with bar(
+        total=sum(len(plan[n]) for n in mine),
+        initial=sum(len(plan[n]) for n in mine & done),
+        what="sampling",
+        unit="response",
+    ) as progress:
         for rows in decode(
             policy,
             prompts,
@@ -80,66 +106,68 @@ def sample(
             temperature=temperature,
             batch_size=batch_size,
             seed=seed,
-            skip=frozenset(row.batch for row in done),
+            skip=frozenset(done | set(range(len(plan))) - mine),
             on_token=lambda n: note(progress, f"token {n} of at most {max_new_tokens}"),
         ):
-            new = [
-                Response(key=r.key[0], sample=r.key[1], batch=r.batch, text=r.text, tokens=r.tokens, finish=r.finish)
-                for r in rows
-            ]
-            append_jsonl(path, new)
-            done += new
-            progress.update(len(new))
-    return sorted(done, key=lambda row: (row.key, row.sample))
+            append_jsonl(path, [_response(row) for row in rows])
+            progress.update(len(rows))
+    processes.wait()
+    return sorted(read_rows(path, Response), key=lambda row: (row.key, row.sample))
 
 
-class Rollout(NamedTuple):
-    """One response sampled within a training step.
-
-    Attributes:
-        key: the example's.
-        prompt, ids: token ids of the prompt, and of the response with its stop token.
-        text: the response.
-    """
-
-    key: int
-    prompt: list[int]
-    ids: list[int]
-    text: str
+def _response(row: Completion) -> Response:
+    return Response(
+        key=row.key[0],
+        sample=row.key[1],
+        batch=row.batch,
+        text=row.text,
+        prompt_tokens=row.prompt_tokens,
+        tokens=row.tokens,
+        finish=row.finish,
+    )
 
 
-def roll_out(
+def respond(
     policy: Policy,
-    examples: Sequence[Example],
+    prompts: Sequence[list[int]],
+    places: Sequence[int],
     *,
     step: int,
     temperature: float,
     max_new_tokens: int,
     seed: int,
     on_token: Callable[[int], None] | None = None,
-) -> list[Rollout]:
-    """Sample one response to each example, as one batch; the same step and seed give the same responses."""
-    prompts = []
-    for number, example in enumerate(examples):
-        ids: Any = policy.tokenizer.apply_chat_template(
-            example.messages(), add_generation_prompt=True, return_dict=False
+) -> list[Completion]:
+    """Sample one response to each prompt within a training step.
+
+    Args:
+        prompts: token ids.
+        places: each prompt's place among all of the step's, over all processes; with step and seed it decides what is sampled.
+
+    Returns:
+        One completion a prompt, in their order.
+    """
+    wanted = [Prompt((step, place), ids) for place, ids in zip(places, prompts, strict=True)]
+    found = {
+        row.key[1]: row
+        for rows in decode(
+            policy,
+            wanted,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            batch_size=SAMPLED_TOGETHER,
+            seed=seed,
+            on_token=on_token,
         )
-        prompts.append(Prompt((example.key, number), list(ids)))
-    found = decode_batch(
-        policy,
-        prompts,
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        top_p=1.0,
-        number=step,
-        seed=seed,
-        on_token=on_token,
-    )
-    return [Rollout(p.key[0], p.ids, list(c.ids), c.text) for p, c in zip(prompts, found, strict=True)]
+        for row in rows
+    }
+    return [found[place] for place in places]
 
 
 class Judgement:
     """Gives responses their rewards: code is executed in the grading environment, general text goes to the reward model.
+
+    Verbosity is counted, unless the reward model was fitted on several attributes: then it rates general text for both.
 
     Args:
         examples: the prompts that the responses answer.
@@ -153,6 +181,8 @@ class Judgement:
 
     def __init__(self, examples: Sequence[Example], judge: RewardModel | None, base: Policy, grader: Grader) -> None:
         self.by_key = {example.key: example for example in examples}
+        if judge is not None and judge.kind == "attributes":
+            judge.check(ATTRIBUTES)
         if judge is None and any(example.domain == "general" for example in examples):
             raise ValueError("domain: general prompts need a reward model; none was given")
         self.judge, self.base, self.grader = judge, base, grader
@@ -174,20 +204,23 @@ class Judgement:
         for job, verdict in zip(jobs, self.grader.grade(jobs, on_verdict), strict=True):
             helpfulness[job.sample] = code_helpfulness(job.code, verdict)
         text = [n for n in range(len(responses)) if n not in helpfulness]
+        predicted: dict[int, float] = {}
         if text:
             assert self.judge is not None
             pairs = [(self.by_key[responses[n][0]].prompt, responses[n][1]) for n in text]
-            scores = self.judge.rate(features(self.base, pairs))
-            helpfulness.update({n: float(score) for n, score in zip(text, scores, strict=True)})
+            both = self.judge.kind == "attributes"
+            scores = self.judge.rate(features(self.base, pairs), ATTRIBUTES if both else ATTRIBUTES[:1])
+            helpfulness.update({n: float(score[0]) for n, score in zip(text, scores, strict=True)})
+            if both:
+                predicted = {n: float(score[1]) for n, score in zip(text, scores, strict=True)}
         for n, value in helpfulness.items():
             if not math.isfinite(value):
                 raise FloatingPointError(
                     f"reward: {value} for a response to training prompt {responses[n][0]}; what was trained before is kept; "
                     "fit the reward model anew"
                 )
-        return [
-            Reward(helpfulness[n], verbosity(tokens, self.need[key])) for n, (key, _, tokens) in enumerate(responses)
-        ]
+        measured = [verbosity(tokens, self.need[key]) for key, _, tokens in responses]
+        return [Reward(helpfulness[n], predicted.get(n, value)) for n, value in enumerate(measured)]
 
 
 @contextmanager
@@ -210,6 +243,17 @@ def rate(
     Returns:
         One `Rated` a response, also in `folder/rated.jsonl`.
     """
+    return processes.main_first(lambda: _rate(responses, examples, judge, base, folder, workers))
+
+
+def _rate(
+    responses: Sequence[Response],
+    examples: Sequence[Example],
+    judge: RewardModel | None,
+    base: Policy,
+    folder: Path,
+    workers: int,
+) -> list[Rated]:
     path = folder / "rated.jsonl"
     if (kept := read_rows(path, Rated)) and len(kept) == len(responses):
         return kept
@@ -236,21 +280,26 @@ def by_prompt(rated: Sequence[Rated]) -> dict[int, list[Rated]]:
     return dict(groups)
 
 
-def pairs(rated: Sequence[Rated], gap: float = 5.0) -> list[tuple[Rated, Rated]]:
-    """Rank each prompt's responses by helpfulness and pair the best with the worst.
+def pairs(
+    rated: Sequence[Rated], rewards: Mapping[tuple[int, int], float], gap: float = 5.0
+) -> list[tuple[Rated, Rated]]:
+    """Pair each prompt's best response with its worst.
 
     Args:
-        gap: points of helpfulness below which two responses are no pair: a tie teaches nothing.
+        rated: the responses.
+        rewards: a number for each, by (key, sample).
+        gap: points of reward below which two responses are no pair: a tie teaches nothing.
 
     Returns:
         (chosen, rejected), the clearest pairs first.
     """
     found = []
     for group in by_prompt(rated).values():
-        best, worst = max(group, key=lambda r: r.helpfulness), min(group, key=lambda r: r.helpfulness)
-        if best.helpfulness - worst.helpfulness >= gap and best.text != worst.text:
-            found.append((best, worst))
-    return sorted(found, key=lambda pair: (pair[1].helpfulness - pair[0].helpfulness, pair[0].key))
+        good, bad = (choose(group, key=lambda row: rewards[row.key, row.sample]) for choose in (max, min))
+        distance = rewards[good.key, good.sample] - rewards[bad.key, bad.sample]
+        if distance >= gap and good.text != bad.text:
+            found.append((distance, good, bad))
+    return [(good, bad) for _, good, bad in sorted(found, key=lambda pair: (-pair[0], pair[1].key))]
 
 
 def best(rated: Sequence[Rated], rewards: Mapping[tuple[int, int], float]) -> list[Rated]:

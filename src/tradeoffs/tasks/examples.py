@@ -10,6 +10,8 @@ from tradeoffs.tasks import general, synthetic
 from tradeoffs.tasks.format import Problem
 from tradeoffs.tasks.prompts import Message, code_messages, general_messages
 
+HELD_OUT = 900_000_000  # seeds of tasks from here on are never trained on
+
 
 class Example(NamedTuple):
     """One training prompt with its reference answer; `problem` is None for a general instruction."""
@@ -58,3 +60,25 @@ def training_examples(domain: str, count: int, seed: int, code_share: float = 0.
     due = [math.ceil((n + 1) * code_share - 1e-9) > math.ceil(n * code_share - 1e-9) for n in range(count)]
     code, text = iter(_code(sum(due), seed)), iter(_general(count - sum(due), seed))
     return [next(code if is_code else text) for is_code in due]
+
+
+def held_out_examples(domain: str, count: int, seed: int = 0, code_share: float = 0.5) -> list[Example]:
+    """Draw examples that training never sees: tasks of another seed, in other words and with other data, and instructions set aside.
+
+    Args:
+        domain, code_share: as in `training_examples`.
+        count: how many; of instructions there are 40, which come again where more are wanted.
+        seed: decides tasks and order.
+    """
+    _, rows = general.split(general.load())
+    rows = random.Random(f"held-out/{seed}").sample(rows, len(rows))
+    if domain == "code":
+        return _code(count, HELD_OUT + seed)
+    text = [
+        Example(1_000_000 + i, "general", rows[i % len(rows)]["prompt"], rows[i % len(rows)]["response"], None)
+        for i in range(count)
+    ]
+    if domain == "general":
+        return text
+    share = round(count * code_share)
+    return [*_code(share, HELD_OUT + seed), *text[: count - share]]

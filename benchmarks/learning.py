@@ -1,0 +1,254 @@
+"""Does each method learn? Its own objective on held-out prompts, against a control that differs in one thing: its rewards are shuffled.
+
+For every method and seed the embedded model is trained twice with one token budget, once on true rewards and once on rewards that have
+changed places (for supervised fine-tuning: on answers that have). Both policies then answer prompts that neither saw. Reward models are
+fitted on true and on shuffled labels likewise. Started again, what is done is not done again; rows, tables and figures go to
+RESULTS/learning/, which the book reads.
+
+    python benchmarks/learning.py --methods rsft dpo --seeds 0 1 2
+    python benchmarks/learning.py --methods --seeds            # tables and figures of what there is
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tradeoffs import figures
+from tradeoffs.alignment import align
+from tradeoffs.alignment.common import Judges, judges
+from tradeoffs.alignment.evaluation import HeldOut, evaluate, nll
+from tradeoffs.analysis import learning
+from tradeoffs.models import Policy, load
+from tradeoffs.parameters import AlignParameters
+from tradeoffs.records import Row, TrainingStep, append_jsonl, provenance, read_jsonl, read_rows, write_text
+from tradeoffs.tasks.examples import held_out_examples
+
+ANGLES = [-45.0, -22.5, 0.0, 22.5, 45.0]
+WEIGHTS = [0.7071, -0.7071]  # helpful and brief: what every method here is rewarded for, but for SFT, RLVR and DPA
+START = dict(method="sft", domain="mixed", token_budget=30_000, batch_size=4, learning_rate=1e-3, seed=100)
+BREVITY_TO_DETAIL = {"scalarization-0": [1.0, 0.0], "scalarization-45p": [0.7071, 0.7071]}
+SAMPLED: dict[str, Any] = dict(
+    domain="general", prompts=32, samples=4, max_new_tokens=48, weights=WEIGHTS, token_budget=14_000, learning_rate=1e-3
+)
+ONLINE = SAMPLED | dict(samples=4, batch_size=16)
+# Budgets are chosen for each method so that it takes about a minute and a half on two cores; true and shuffled runs have the same.
+RUNS: dict[str, dict[str, Any]] = {
+    "sft": dict(method="sft", domain="code", batch_size=4, token_budget=12_000, learning_rate=1e-3),
+    "rsft": SAMPLED | dict(method="rsft"),
+    **{name: SAMPLED | dict(method="scalarization", weights=v) for name, v in BREVITY_TO_DETAIL.items()},
+    "dpo": SAMPLED | dict(method="dpo", batch_size=4, learning_rate=5e-4),
+    "rrhf": SAMPLED | dict(method="rrhf", batch_size=4),
+    "rloo": ONLINE | dict(method="rloo", token_budget=24_000),
+    "ppo": ONLINE | dict(method="ppo", token_budget=40_000),
+    "rlvr": ONLINE | dict(method="rlvr", domain="code", samples=8, prompts=8, token_budget=60_000, max_new_tokens=32),
+    "dpa": SAMPLED | dict(method="dpa", angles=ANGLES, samples=8, rounds=2, token_budget=60_000),
+}
+FAMILIES = {
+    "imitation": ("sft", "dpo"),
+    "selection": ("rsft", "scalarization-0", "scalarization-45p", "rrhf", "dpa"),
+    "reinforcement": ("ppo", "rloo", "rlvr"),
+}
+HELD_OUT = {"code": 32, "general": 40}
+
+
+class Outcome(Row):
+    """One response of one run to a held-out prompt; `sft` has a reference answer's likelihood instead."""
+
+    run: str
+    seed: int
+    shuffled: bool
+    held_out: HeldOut | None = None
+    prompt: int | None = None
+    nll: float | None = None
+
+
+def parameters(run: str, seed: int, shuffled: bool, work: Path) -> AlignParameters:
+    """The parameters of one run."""
+    given = RUNS[run] | {"seed": seed, "shuffle_rewards": shuffled, "out": str(folder(work, run, seed, shuffled))}
+    if run != "sft":
+        given["start"] = str(work / "start" / "adapter")
+    return AlignParameters(**given)
+
+
+def folder(work: Path, run: str, seed: int, shuffled: bool) -> Path:
+    """Where a run trains."""
+    return work / f"{run}-{seed}{'-shuffled' if shuffled else ''}"
+
+
+def outcomes(p: AlignParameters, run: str, start: Policy, of: Judges) -> Iterator[Outcome]:
+    """Measure a trained policy, or the start policy where `p.out` holds none."""
+    adapter = Path(p.out) / "adapter"
+    policy = load(p.model, str(adapter)) if adapter.is_dir() else start
+    examples = held_out_examples(p.domain, HELD_OUT[p.domain])
+    tags: dict[str, Any] = dict(run=run, seed=p.seed, shuffled=p.shuffle_rewards)
+    if p.method == "sft":
+        yield from (Outcome(**tags, prompt=n, nll=value) for n, value in enumerate(nll(policy, examples)))
+        return
+    for angle in p.angles if p.method == "dpa" else [None]:
+        rows = evaluate(policy, start, examples, of, angle=angle, max_new_tokens=p.max_new_tokens, seed=p.seed)
+        yield from (Outcome(**tags, held_out=row) for row in rows)
+
+
+def measure_start(start: Policy, of: Judges, kept: Path) -> None:
+    """Measure the policy that training starts from, once."""
+    if any(row.run.startswith("start") for row in read_rows(kept / "outcomes.jsonl", Outcome)):
+        return
+    for domain, cap in (("general", 48), ("code", 32)):
+        examples = held_out_examples(domain, HELD_OUT[domain])
+        rows = evaluate(start, start, examples, of, max_new_tokens=cap)
+        found = [Outcome(run=f"start-{domain}", seed=0, shuffled=False, held_out=row) for row in rows]
+        append_jsonl(kept / "outcomes.jsonl", found)
+        report(f"start-{domain}", 0, False, found, 0, 0.0, 0.0)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train and measure what is missing."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--methods", nargs="*", default=list(RUNS), choices=list(RUNS))
+    parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
+    parser.add_argument("--work", type=Path, default=Path("runs/learning"), help="where policies are trained")
+    parser.add_argument("--results", type=Path, default=Path("results"))
+    parser.add_argument("--only", choices=["true", "shuffled"], help="leave the other half out")
+    a = parser.parse_args(argv)
+    kept = a.results / "learning"
+    align(AlignParameters(**START, out=str(a.work / "start")))
+    start = load("embedded", str(a.work / "start" / "adapter"))
+    of = judges(AlignParameters(domain="mixed"))
+    measure_start(start, of, kept)
+    done = {(row.run, row.seed, row.shuffled) for row in read_rows(kept / "outcomes.jsonl", Outcome)}
+    for seed in a.seeds:
+        for run in a.methods:
+            for shuffled in (False, True):
+                if (run, seed, shuffled) in done or a.only == ("true" if shuffled else "shuffled"):
+                    continue
+                began = time.perf_counter()
+                p = parameters(run, seed, shuffled, a.work)
+                record = align(p)
+                trained = time.perf_counter() - began
+                found = list(outcomes(p, run, start, of))
+                append_jsonl(kept / "outcomes.jsonl", found)
+                steps = read_rows(Path(p.out) / "steps.jsonl", TrainingStep)
+                append_jsonl(
+                    kept / "steps.jsonl",
+                    [{"run": run, "seed": seed, "shuffled": shuffled} | s.model_dump() for s in steps],
+                )
+                report(run, seed, shuffled, found, record.summary["tokens"], trained, time.perf_counter() - began)
+    fit_reward_models(a.seeds, kept / "reward_models.csv")
+    write_text(kept / "provenance.json", provenance().model_dump_json(indent=1) + "\n")
+    summarise(kept)
+    return 0
+
+
+def fit_reward_models(seeds: Sequence[int], path: Path) -> None:
+    """Fit both kinds of reward model on true and on shuffled labels, and write their held-out accuracy."""
+    from tradeoffs.preferences.reward_model import KINDS, fit
+
+    known = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["kind", "data", "seed", "shuffled"])
+    done = set(known[["kind", "data", "seed", "shuffled"]].itertuples(index=False, name=None))
+    shared = Path(os.environ.get("TRADEOFFS_DATA", "../shared/data")) / "preferences"
+    sources = [(kind, "own", "", None) for kind in KINDS]
+    for name in ("hh-rlhf-harmless-base-test", "alpaca-eval-pairs"):
+        if (file := shared / f"{name}.jsonl.gz").exists():
+            sources.append(("bradley-terry", name, str(file), 400))
+    rows = known.to_dict("records")
+    for kind, name, file, limit in sources:
+        for seed in seeds:
+            for shuffled in (False, True):
+                if (kind, name, seed, shuffled) in done or (file and seed):
+                    continue
+                model = fit(load("embedded"), kind, file, seed, shuffled=shuffled, limit=limit)
+                row = {"kind": kind, "data": name, "seed": seed, "shuffled": shuffled}
+                rows.append(row | {"accuracy": model.accuracy, "pairs": model.pairs} | model.correlations)
+                print(f"reward model {rows[-1]}", flush=True)
+                write_text(path, pd.DataFrame(rows).to_csv(index=False))
+
+
+def summarise(kept: Path) -> None:
+    """Tables and figures of everything measured so far."""
+    flat = [
+        row.model_dump(exclude={"held_out"}) | (row.held_out.model_dump() if row.held_out else {})
+        for row in read_rows(kept / "outcomes.jsonl", Outcome)
+    ]
+    rows = pd.DataFrame(flat).reindex(columns=[*Outcome.model_fields, *HeldOut.model_fields]).drop(columns=["held_out"])
+    rows["objective"] = learning.objective(
+        rows,
+        {run: given["weights"] for run, given in RUNS.items() if "weights" in given and run not in ("rlvr", "dpa")},
+    )
+    ran = [run for run in RUNS if run in set(rows["run"])]
+    table = learning.effects(rows[rows["run"].isin(ran)])
+    figures_made = {}
+    if len(table):
+        table = table.set_index("run").loc[[run for run in ran if run in set(table["run"])]].reset_index()
+        write_text(kept / "effects.csv", table.to_csv(index=False))
+        start = rows[rows["run"] == "start-general"]
+        figures_made = {
+            "learning": figures.learning(table),
+            "price": figures.price(table[table["run"] != "rlvr"], start[["tokens", "entropy"]].mean()),
+        }
+    dpa = rows[(rows["run"] == "dpa") & ~rows["shuffled"]]
+    if len(dpa):
+        matrix, turned = learning.directions(dpa), learning.dial(dpa)
+        write_text(kept / "dial.csv", turned.to_csv(index=False))
+        write_text(kept / "directions.csv", matrix.to_csv(index_label="asked"))
+        write_text(kept / "dominance.csv", learning.dominance(dpa).to_csv(index=False))
+        write_text(kept / "monotone.json", json.dumps(learning.monotone(dpa)) + "\n")
+        figures_made["dial"] = figures.dial(turned, matrix)
+        figures_made["plane"] = figures.plane(plane_points(rows, turned))
+    steps = pd.DataFrame(read_jsonl(kept / "steps.jsonl"))
+    for family, runs in FAMILIES.items():
+        if len(steps) and (own := [run for run in runs if run in set(steps["run"])]):
+            part = steps[steps["run"].isin(own)]
+            part = part.sort_values("run", key=lambda names: names.map(own.index), kind="stable")
+            figures_made[f"curves_{family}"] = figures.learning_curves(part)
+    for name, figure in figures_made.items():
+        write_text(kept / f"{name}.svg", figures.to_svg(figure))
+
+
+def plane_points(rows: pd.DataFrame, turned: pd.DataFrame) -> pd.DataFrame:
+    """DPA's directions, the scalarised policies and the start policy in the plane of both attributes."""
+    found = [
+        {"kind": "dpa", "label": f"{row['angle']:g}°"} | {name: row[name] for name in ("helpfulness", "verbosity")}
+        for row in turned.to_dict("records")
+    ]
+    fixed = {
+        "rsft": "v at -45°",
+        "scalarization-0": "v at 0°",
+        "scalarization-45p": "v at 45°",
+        "start-general": "start",
+    }
+    for run, label in fixed.items():
+        own = rows[(rows["run"] == run) & ~rows["shuffled"]]
+        if len(own):
+            kind = "start" if run.startswith("start") else "scalarisation"
+            found.append({"kind": kind, "label": label} | own[["helpfulness", "verbosity"]].mean().to_dict())
+    return pd.DataFrame(found)
+
+
+def report(
+    run: str, seed: int, shuffled: bool, found: Sequence[Outcome], tokens: int, trained: float, seconds: float
+) -> None:
+    """Print one line on a run."""
+    rows = [row.held_out for row in found if row.held_out]
+    if rows:
+        text = "  ".join(
+            f"{name} {sum(getattr(row, name) for row in rows) / len(rows):.3f}"
+            for name in ("helpfulness", "verbosity", "tokens", "entropy", "kl")
+        )
+        text += f"  right {sum(row.helpfulness == 100 for row in rows) / len(rows):.3f}"
+    else:
+        text = f"nll {sum(row.nll or 0.0 for row in found) / len(found):.4f}"
+    kind = "shuffled" if shuffled else "true"
+    print(f"{run} seed {seed} {kind}: {text}  ({tokens} tokens, {trained:.0f} s training, {seconds:.0f} s)", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,216 @@
+"""The alignment chapters' tables, figures and sentences, from `results/learning/` and `results/benchmarks/`, which no profile owns.
+
+Sentences follow the data: a method is said to learn only where its interval lies above zero, and what is missing is named with the command
+that makes it.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+import shutil
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import study_tables as tables
+
+COMMAND = "python benchmarks/learning.py"
+COST = "python benchmarks/alignment.py"
+FIGURES = ("learning", "price", "dial", "plane", "curves_imitation", "curves_selection", "curves_reinforcement")
+DATA = ("effects", "dial", "directions")
+SENTENCES = ("sft", "dpo", "rsft", "rrhf", "dpa", "ppo", "rloo", "rlvr")
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    return tables.read(path) if path.exists() else []
+
+
+def _points(run: str, text: str) -> str:
+    """A number of the table of effects: nats for sft, points for the others."""
+    value = float(text) if text else math.nan
+    return "–" if math.isnan(value) else f"{value:.3f}" if run == "sft" else f"{value:.1f}"
+
+
+def effects_table(rows: list[dict[str, str]]) -> tables.Table:
+    """Lay out `effects.csv`."""
+    head = ["Run", "True rewards", "Shuffled", "Difference", "95 % interval", "Seeds", "Learns"]
+    body = []
+    for row in rows:
+        run = row["run"]
+        shown = [_points(run, row[name]) for name in ("true", "shuffled", "difference", "low", "high")]
+        body.append(
+            [
+                f"`{run}`",
+                *shown[:3],
+                f"{shown[3]} to {shown[4]}",
+                row["seeds"],
+                "yes" if row["learns"] == "True" else "not shown",
+            ]
+        )
+    return [head, *body] if body else []
+
+
+def cost_table(rows: list[dict[str, str]], where: dict[str, Any]) -> tables.Table:
+    """Lay out `alignment.csv`."""
+    setting = f"{where.get('cores', '?')} cores of {where.get('hardware', 'an unknown processor')}"
+    head = [
+        setting,
+        "Trainer (tokens/s)",
+        "Bare passes (tokens/s)",
+        "Times as long",
+        "95 % interval",
+        "Of it sampling and rewards",
+    ]
+    body = [
+        [
+            f"`{row['method']}`",
+            f"{float(row['trainer_tokens_per_s']):.0f}",
+            f"{float(row['bare_tokens_per_s']):.0f}",
+            f"{float(row['overhead']):.2f}",
+            f"{float(row['low']):.2f} to {float(row['high']):.2f}",
+            f"{100 * float(row['sampling_share']):.0f} %",
+        ]
+        for row in rows
+    ]
+    return [head, *body] if body else []
+
+
+def reward_table(rows: list[dict[str, str]]) -> tables.Table:
+    """Lay out `reward_models.csv`: a row a kind and data set, true beside shuffled."""
+    groups: dict[tuple[str, str], dict[bool, list[dict[str, str]]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        groups[row["kind"], row["data"]][row["shuffled"] == "True"].append(row)
+    head = ["Reward model", "Data", "Held-out pairs right", "Shuffled labels", "Pairs", "Seeds", "Correlations"]
+    body = []
+    for (kind, data), of in groups.items():
+        if not of[False]:
+            continue
+        accuracies = [_mean(of[shuffled], "accuracy") for shuffled in (False, True)]
+        named = [name for name in of[False][0] if name not in ("kind", "data", "seed", "shuffled", "accuracy", "pairs")]
+        found = [f"{name} {_mean(of[False], name):.2f}" for name in named if not math.isnan(_mean(of[False], name))]
+        shares = ["–" if math.isnan(a) else f"{100 * a:.0f} %" for a in accuracies]
+        body.append([f"`{kind}`", data, *shares, of[False][0]["pairs"], str(len(of[False])), ", ".join(found)])
+    return [head, *body] if body else []
+
+
+def _mean(rows: list[dict[str, str]], name: str) -> float:
+    values = [float(row[name]) for row in rows if row.get(name)]
+    return sum(values) / len(values) if values else math.nan
+
+
+def sentence(row: dict[str, str]) -> str:
+    """Say what one run's row shows."""
+    run = row["run"]
+    shown = {name: _points(run, row[name]) for name in ("true", "shuffled", "difference", "low", "high")}
+    unit = "nats a token" if run == "sft" else "points"
+    text = f"`{run}` reached {shown['true']} {unit} with true rewards and {shown['shuffled']} with shuffled ones"
+    if shown["low"] == "–":
+        return f"{text}; one seed gives no interval."
+    between = f"a difference of {shown['difference']} ({shown['low']} to {shown['high']}, {row['seeds']} seeds)"
+    if row["learns"] == "True":
+        return f"{text}: {between}. It learns."
+    if float(row["high"]) < 0:
+        return f"{text}: {between}. It does worse than its control."
+    return f"{text}: {between}. At this budget learning is not shown."
+
+
+def overall(rows: list[dict[str, str]]) -> str:
+    """Say which runs learn."""
+    learns = [f"`{row['run']}`" for row in rows if row["learns"] == "True"]
+    rest = [f"`{row['run']}`" for row in rows if row["learns"] != "True"]
+    text = f"Learning is shown for {len(learns)} of {len(rows)} runs" + (f": {', '.join(learns)}." if learns else ".")
+    return text + (f" Not shown for {', '.join(rest)}." if rest else "")
+
+
+def dial_sentence(folder: Path) -> str:
+    """Say whether verbosity follows the angle and whether each direction is served best by its own prompt."""
+    rows, ahead = _read(folder / "dial.csv"), _read(folder / "dominance.csv")
+    if not rows or not ahead or not (folder / "monotone.json").exists():
+        return ""
+    found = json.loads((folder / "monotone.json").read_text(encoding="utf-8"))
+    means = ", ".join(f"{float(row['verbosity']):.1f} at {float(row['angle']):g}°" for row in rows)
+    text = f"Mean verbosity is {means}: " + (
+        "it rises with every step of the angle"
+        if found["monotone"]
+        else "it does not rise with every step of the angle"
+    )
+    text += f" (Spearman's rank correlation {', '.join(f'{rho:.2f}' for rho in found['spearman'])} by seed). "
+    own = [row for row in ahead if float(row["best_prompt"]) == float(row["angle"])]
+    clear = [row for row in ahead if row["low"] and float(row["low"]) > 0]
+    text += f"Of {len(ahead)} directions, {len(own)} are served best by their own prompt"
+    return (
+        text
+        + f"; {len(clear)} are served better by it than by the others on average, their intervals being above zero."
+    )
+
+
+def reward_sentence(rows: list[dict[str, str]]) -> str:
+    """Say how well the reward models rank."""
+    parts = []
+    for kind, data, right, shuffled, pairs, *_ in reward_table(rows)[1:]:
+        of = "the project’s own pairs" if data == "own" else data
+        parts.append(f"on {of} {kind} ranks {right} of {pairs} held-out pairs right ({shuffled} after shuffled labels)")
+    text = "; ".join(parts)
+    return text[:1].upper() + text[1:] + "." if parts else ""
+
+
+def substitutions(results: Path) -> dict[str, str]:
+    """What prose may name; keys without data are left out, and the page says so."""
+    folder = results / "learning"
+    rows = _read(folder / "effects.csv")
+    text = {f"learning_{row['run']}": sentence(row) for row in rows if row["run"] in SENTENCES}
+    if rows:
+        text["learning_all"] = overall(rows)
+    where = _provenance(folder / "provenance.json")
+    if where:
+        text["learning_setting"] = (
+            f"Measured on {where['cores']} cores of {where['hardware']}, {where['created_utc'][:10]}, commit {str(where['commit'])[:7]}."
+        )
+    text |= {
+        "learning_dial": dial_sentence(folder),
+        "learning_reward_models": reward_sentence(_read(folder / "reward_models.csv")),
+    }
+    missing = {
+        "learning_all",
+        "learning_setting",
+        "learning_dial",
+        "learning_reward_models",
+        *(f"learning_{run}" for run in SENTENCES),
+    }
+    found = {key: value for key, value in text.items() if value}
+    return dict.fromkeys(missing, f"*Not measured yet: `{COMMAND}` does it.*") | found
+
+
+def _provenance(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+
+def stage(results: Path, source: Path) -> None:
+    """Write tables and figures into `source/_results/learning`; a missing one names the command that makes it."""
+    folder, out = results / "learning", source / "_results" / "learning"
+    out.mkdir(parents=True, exist_ok=True)
+    for name in FIGURES:
+        if (folder / f"{name}.svg").exists():
+            shutil.copyfile(folder / f"{name}.svg", out / f"{name}.svg")
+        else:
+            label = html.escape(f"Figure {name}: not made yet. {COMMAND} makes it.")
+            (out / f"{name}.svg").write_text(
+                '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 120" role="img"><text x="320" y="65" '
+                f'text-anchor="middle" font-family="sans-serif" font-size="16" fill="#888">{label}</text></svg>',
+                encoding="utf-8",
+            )
+    for name in DATA:
+        if (folder / f"{name}.csv").exists():
+            shutil.copyfile(folder / f"{name}.csv", out / f"{name}.csv")
+        else:
+            tables.write(out / f"{name}.csv", [["Missing", "Command"], [name, COMMAND]])
+    cost = results / "benchmarks" / "alignment.csv"
+    made = {
+        "effects_table": (effects_table(_read(folder / "effects.csv")), COMMAND),
+        "reward_table": (reward_table(_read(folder / "reward_models.csv")), COMMAND),
+        "cost_table": (cost_table(_read(cost), _provenance(cost.with_suffix(".json"))), COST),
+    }
+    for name, (table, command) in made.items():
+        tables.write(out / f"{name}.csv", table or [["Missing", "Command"], [name, f"`{command}`"]])

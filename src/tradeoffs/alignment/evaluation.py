@@ -1,0 +1,135 @@
+"""What training did to a policy, by the same measure for every method: samples on prompts that it never saw.
+
+Rewards say whether a method reaches its own objective; length, entropy and the divergence from the policy that it started from say at what
+price.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from tradeoffs.alignment.common import Judges
+from tradeoffs.alignment.likelihood import lay_out, look
+from tradeoffs.inference.engine import Completion, Prompt, decode
+from tradeoffs.models import Policy
+from tradeoffs.preferences.sampling import SAMPLED_TOGETHER, judging, prompt_ids
+from tradeoffs.records import Row
+from tradeoffs.tasks.examples import Example
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class HeldOut(Row):
+    """One sampled response to a held-out prompt.
+
+    Attributes:
+        key, sample: which.
+        angle: DPA's direction in the prompt, degrees; None without.
+        helpfulness, verbosity: 0-100.
+        tokens: of the response, stop token included.
+        entropy: mean over its tokens of the entropy of the policy's next-token distribution, nats.
+        kl: sum over its tokens of log(pi / pi_ref), nats: an unbiased estimate of the divergence from the start policy.
+    """
+
+    key: int
+    sample: int
+    angle: float | None = None
+    helpfulness: float
+    verbosity: float
+    tokens: int
+    entropy: float
+    kl: float
+
+
+def evaluate(
+    policy: Policy,
+    reference: Policy,
+    examples: Sequence[Example],
+    of: Judges,
+    *,
+    angle: float | None = None,
+    samples: int = 2,
+    max_new_tokens: int = 48,
+    seed: int = 0,
+    workers: int = 2,
+) -> list[HeldOut]:
+    """Sample at temperature 1 and measure.
+
+    Args:
+        reference: the policy that training started from.
+        examples: held-out prompts, see `tradeoffs.tasks.examples.held_out_examples`.
+        of: what rates the responses.
+        angle: DPA's direction in the system prompt.
+        samples: responses a prompt.
+    """
+    wanted = [
+        Prompt((n, k), prompt_ids(policy.tokenizer, example, angle))
+        for n, example in enumerate(examples)
+        for k in range(samples)
+    ]
+    batches = decode(
+        policy, wanted, max_new_tokens=max_new_tokens, temperature=1.0, batch_size=SAMPLED_TOGETHER, seed=seed
+    )
+    found = sorted((row for batch in batches for row in batch), key=lambda row: row.key)
+    with judging(examples, of.reward_model, of.base, workers) as judgement:
+        rewards = judgement.rewards([(examples[row.key[0]].key, row.text, len(row.ids)) for row in found])
+    asked = {prompt.key: prompt.ids for prompt in wanted}
+    return [
+        HeldOut(
+            key=examples[row.key[0]].key,
+            sample=row.key[1],
+            angle=angle,
+            helpfulness=reward.helpfulness,
+            verbosity=reward.verbosity,
+            tokens=len(row.ids),
+            entropy=entropy,
+            kl=kl,
+        )
+        for row, reward, (entropy, kl) in zip(found, rewards, _divergence(policy, reference, found, asked), strict=True)
+    ]
+
+
+def _divergence(
+    policy: Policy, reference: Policy, rows: Sequence[Completion], asked: dict[tuple[int, ...], list[int]]
+) -> list[tuple[float, float]]:
+    """(entropy, KL) of each response."""
+    found: dict[tuple[int, ...], tuple[float, float]] = {}
+    order = sorted(rows, key=lambda row: len(asked[row.key]) + len(row.ids))
+    for first in range(0, len(order), 16):
+        part = order[first : first + 16]
+        batch = lay_out([(asked[row.key], list(row.ids)) for row in part], 0, policy.model.device)
+        with torch.inference_mode():
+            logp, entropy, _ = look(policy.model, batch, 1.0)
+            ref_logp, _, _ = look(reference.model, batch, 1.0)
+        acted = torch.arange(batch.width, device=logp.device)[None, :] < batch.lengths[:, None]
+
+        def total(values: Tensor, acted: Tensor = acted) -> list[float]:
+            return (values * acted).sum(1).tolist()  # type: ignore[no-any-return]
+
+        for row, h, kl in zip(part, total(entropy), total(logp - ref_logp), strict=True):
+            found[row.key] = (h / len(row.ids), kl)
+    return [found[row.key] for row in rows]
+
+
+def nll(policy: Policy, examples: Sequence[Example]) -> list[float]:
+    """Mean negative log-likelihood of each example's reference answer and its stop token, nats a token."""
+    tokenizer = policy.tokenizer
+    found = [math.nan] * len(examples)
+    rows = [
+        (prompt_ids(tokenizer, example), [*tokenizer(example.reference)["input_ids"], int(tokenizer.eos_token_id or 0)])
+        for example in examples
+    ]
+    order = sorted(range(len(rows)), key=lambda n: sum(map(len, rows[n])))
+    for first in range(0, len(order), 16):
+        part = order[first : first + 16]
+        batch = lay_out([rows[n] for n in part], 0, policy.model.device)
+        with torch.inference_mode():
+            logp, _, _ = look(policy.model, batch, 1.0)
+        for n, values, length in zip(part, logp, batch.lengths.tolist(), strict=True):
+            found[n] = -float(values[:length].mean())
+    return found

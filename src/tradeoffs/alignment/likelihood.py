@@ -1,0 +1,62 @@
+"""How likely a policy finds responses: their tokens' log-probabilities, entropies and hidden states, in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the positions of a mask."""
+    return (values * mask).sum() / mask.sum()
+
+
+class Batch(NamedTuple):
+    """Responses laid out as rows padded on both sides: prompts end where responses begin.
+
+    Attributes:
+        ids, mask: token ids and which of them are real, shape (responses, longest prompt + width).
+        lengths: tokens of each response, shape (responses,).
+        width: tokens of the longest.
+    """
+
+    ids: Tensor
+    mask: Tensor
+    lengths: Tensor
+    width: int
+
+    def part(self, rows: slice) -> Batch:
+        """Some of the rows."""
+        return Batch(self.ids[rows], self.mask[rows], self.lengths[rows], self.width)
+
+
+def lay_out(responses: Sequence[tuple[list[int], list[int]]], padding: int, device: Any) -> Batch:
+    """Lay out (prompt, response) pairs of token ids."""
+    head, width = max(len(prompt) for prompt, _ in responses), max(len(ids) for _, ids in responses)
+    ids = torch.full((len(responses), head + width), padding)
+    mask = torch.zeros_like(ids)
+    for row, (prompt, response) in enumerate(responses):
+        place = slice(head - len(prompt), head + len(response))
+        ids[row, place] = torch.tensor([*prompt, *response])
+        mask[row, place] = 1
+    lengths = torch.tensor([len(response) for _, response in responses])
+    return Batch(ids.to(device), mask.to(device), lengths.to(device), width)
+
+
+def look(model: Any, batch: Batch, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-probabilities of the responses' tokens, entropies there, and the hidden states before each, in float32."""
+    places = (batch.mask.cumsum(1) - 1).clamp(min=0)
+    output = model(
+        input_ids=batch.ids,
+        attention_mask=batch.mask,
+        position_ids=places,
+        output_hidden_states=True,
+        logits_to_keep=batch.width + 1,
+    )
+    logp = torch.log_softmax(output.logits[:, :-1].float() / temperature, dim=-1)
+    picked = logp.gather(-1, batch.ids[:, -batch.width :, None])[..., 0]
+    entropy = -(logp.exp() * logp).sum(-1)
+    return picked, entropy, output.hidden_states[-1][:, -batch.width - 1 : -1].float()

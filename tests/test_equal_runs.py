@@ -1,0 +1,185 @@
+"""Runs that must be equal: the same twice, in micro-batches, interrupted, in two processes; and runs that must keep to a budget."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tradeoffs.alignment import align
+from tradeoffs.parameters import AlignParameters
+from tradeoffs.records import TrainingStep, read_rows
+
+HERE = Path(__file__).parent
+# Verbosity differs between any two responses of different length, so that even a random model has something to learn from.
+BASE: dict[str, Any] = dict(
+    dtype="float32",
+    domain="general",
+    steps=2,
+    batch_size=4,
+    lora_rank=4,
+    max_length=2048,
+    learning_rate=1e-3,
+    prompts=4,
+    samples=2,
+    max_new_tokens=8,
+    weights=[0.5, -1.0],
+)
+METHODS: dict[str, dict[str, Any]] = {
+    "sft": {"method": "sft"},
+    "dpo": {"method": "dpo"},
+    "rsft": {"method": "rsft"},
+    "rrhf": {"method": "rrhf"},
+    "dpa": {"method": "dpa", "angles": [-45.0, 45.0]},
+    "ppo": {"method": "ppo"},
+    "rloo": {"method": "rloo"},
+    "rlvr": {"method": "rlvr", "domain": "code"},
+}
+
+
+def given(tiny: Path, out: Path, name: str, **changes: Any) -> dict[str, Any]:
+    return BASE | {"model": str(tiny), "out": str(out)} | METHODS[name] | changes
+
+
+def run(tiny: Path, out: Path, name: str, **changes: Any) -> Path:
+    align(AlignParameters(**given(tiny, out, name, **changes)))
+    return out
+
+
+def adapter(folder: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(folder / "adapter" / "adapter_model.safetensors")
+
+
+def rows(folder: Path) -> list[TrainingStep]:
+    return [row for row in read_rows(folder / "steps.jsonl", TrainingStep) if row.kind == "step"]
+
+
+def assert_close(one: Path, other: Path) -> None:
+    """Losses to 1e-5; weights to 1e-5 but for one in a hundred: Adam divides by the gradient's size, which may be near 0."""
+    assert [r.loss for r in rows(one)] == pytest.approx([r.loss for r in rows(other)], abs=1e-5)
+    assert [r.tokens for r in rows(one)] == [r.tokens for r in rows(other)]
+    weights = adapter(other)
+    for name, tensor in adapter(one).items():
+        assert torch.quantile((tensor - weights[name]).abs().float(), 0.99) < 1e-5, name
+
+
+def assert_equal(one: Path, other: Path) -> None:
+    weights = adapter(other)
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in adapter(one).items())
+    plain = [[row.model_dump(exclude={"seconds"}) for row in rows(folder)] for folder in (one, other)]
+    assert plain[0] == plain[1]
+
+
+@pytest.fixture(scope="module")
+def once(tiny: Path, grading_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every method's run in one piece, in a folder of its name."""
+    folder = tmp_path_factory.mktemp("once")
+    for name in METHODS:
+        run(tiny, folder / name, name)
+    return folder
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_same_seed_gives_the_same_adapter_bit_for_bit(tiny: Path, once: Path, tmp_path: Path, name: str) -> None:
+    assert_equal(once / name, run(tiny, tmp_path / "again", name))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_micro_batches_of_one_give_what_the_whole_batch_gives(
+    tiny: Path, once: Path, tmp_path: Path, name: str
+) -> None:
+    assert_close(once / name, run(tiny, tmp_path / "cut", name, micro_batch=1))
+
+
+def test_two_processes_give_what_one_gives(tiny: Path, once: Path, tmp_path: Path) -> None:
+    wanted = [given(tiny, tmp_path / name, name) for name in METHODS]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    done = subprocess.run(
+        [*launch, str(HERE / "two_processes.py"), json.dumps(wanted), "2"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name in METHODS:
+        assert_close(once / name, tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["dpo", "rsft", "rrhf", "rloo", "rlvr", "dpa"])
+def test_a_run_killed_at_its_second_step_goes_on_to_the_same_adapter(
+    tiny: Path, once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    from tradeoffs.alignment import common
+
+    original = common.StepLog.on_step_begin
+
+    def dies(self: Any, args: Any, state: Any, control: Any, **more: Any) -> None:
+        if state.global_step == 1:
+            raise KeyboardInterrupt
+        original(self, args, state, control, **more)
+
+    monkeypatch.setattr(common.StepLog, "on_step_begin", dies)
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny, tmp_path / "cut", name)
+    assert len(rows(tmp_path / "cut")) == 1
+    monkeypatch.setattr(common.StepLog, "on_step_begin", original)
+    assert_equal(once / name, run(tiny, tmp_path / "cut", name))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_token_budget_is_spent_and_no_more_than_a_step_over(tiny: Path, tmp_path: Path, name: str) -> None:
+    budget = 6000
+    folder = run(tiny, tmp_path / "out", name, token_budget=budget, learning_rate=1e-4)
+    every = read_rows(folder / "steps.jsonl", TrainingStep)
+    spent = sum(row.tokens or 0 for row in every)
+    last = rows(folder)[-1]
+    assert budget <= spent < budget + (last.tokens or 0)
+    rates = [row.learning_rate or 0.0 for row in rows(folder)]
+    assert rates[0] == pytest.approx(1e-4) and rates == sorted(rates, reverse=True) and rates[-1] < rates[0]
+
+
+def test_an_interrupted_budget_is_taken_up_where_it_was_left(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tradeoffs.alignment import common
+
+    run(tiny, tmp_path / "whole", "sft", token_budget=2000)
+    original = common.StepLog.on_step_begin
+
+    def dies(self: Any, args: Any, state: Any, control: Any, **more: Any) -> None:
+        if state.global_step == 2:
+            raise KeyboardInterrupt
+        original(self, args, state, control, **more)
+
+    monkeypatch.setattr(common.StepLog, "on_step_begin", dies)
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny, tmp_path / "cut", "sft", token_budget=2000)
+    monkeypatch.setattr(common.StepLog, "on_step_begin", original)
+    assert_equal(tmp_path / "whole", run(tiny, tmp_path / "cut", "sft", token_budget=2000))
+
+
+def test_a_budget_that_cannot_even_pay_for_the_samples_is_refused_before_any_is_drawn(
+    tiny: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="token_budget: got 300; 2 samples of each of 4 prompts may take"):
+        run(tiny, tmp_path / "out", "rsft", token_budget=300)
+    assert not (tmp_path / "out" / "round-1").exists()
+
+
+def test_two_rounds_keep_one_budget_and_refer_to_the_start(tiny: Path, tmp_path: Path) -> None:
+    """Iterative DPO: the second round's first loss is not log 2, as it would be if it referred to the first round's policy."""
+    folder = run(tiny, tmp_path / "out", "dpo", rounds=2, learning_rate=1e-2)
+    first, second = ([row for row in rows(folder) if row.round == n] for n in (1, 2))
+    assert [row.step for row in [*first, *second]] == [1, 2, 3, 4]
+    assert first[0].loss == pytest.approx(0.693147, abs=1e-5)
+    assert abs((second[0].loss or 0.0) - 0.693147) > 1e-3
