@@ -40,6 +40,8 @@ def tick(progress: tqdm[Any]) -> None:
 
 def note(progress: tqdm[Any], text: str) -> None:
     """Show a remark beside a bar that has not moved, at most as often as the bar itself may be drawn."""
+    if progress.disable:
+        return
     progress.set_postfix_str(text, refresh=False)
     if time.time() - progress.last_print_t >= progress.mininterval:
         progress.refresh()
