@@ -34,28 +34,31 @@ from tradeoffs.records import Row, TrainingStep, append_jsonl, provenance, read_
 from tradeoffs.tasks.examples import held_out_examples
 
 ANGLES = [-45.0, -22.5, 0.0, 22.5, 45.0]
-WEIGHTS = [0.7071, -0.7071]  # helpful and brief: what every method here is rewarded for, but for SFT, RLVR and DPA
+# Brief above all (-75 degrees): what methods are rewarded for here, but for SFT, RLVR and DPA. Length is measured without error, while the
+# reward model's helpfulness is not; small runs can show learning of the one sooner than of the other.
+WEIGHTS = [0.2588, -0.9659]
 START = dict(method="sft", domain="mixed", token_budget=30_000, batch_size=4, learning_rate=1e-3, seed=100)
-BREVITY_TO_DETAIL = {"scalarization-0": [1.0, 0.0], "scalarization-45p": [0.7071, 0.7071]}
+# One policy for each trade-off, to set beside DPA's one for all; not compared with controls.
+FIXED = {"scalarization-45m": [0.7071, -0.7071], "scalarization-45p": [0.7071, 0.7071]}
 SAMPLED: dict[str, Any] = dict(
-    domain="general", prompts=24, samples=4, max_new_tokens=44, weights=WEIGHTS, token_budget=11_000, learning_rate=1e-3
+    domain="general", prompts=24, samples=4, max_new_tokens=44, weights=WEIGHTS, token_budget=11_000, learning_rate=2e-3
 )
-ONLINE = SAMPLED | dict(batch_size=16)
+ONLINE = SAMPLED | dict(batch_size=16, learning_rate=1e-3)
 # Budgets are chosen for each method so that it takes about a minute and a half; true and shuffled runs have the same.
 RUNS: dict[str, dict[str, Any]] = {
     "sft": dict(method="sft", domain="code", batch_size=4, token_budget=10_000, learning_rate=1e-3),
     "rsft": SAMPLED | dict(method="rsft"),
     "dpa": SAMPLED | dict(method="dpa", angles=ANGLES, prompts=60, token_budget=45_000),
-    "dpo": SAMPLED | dict(method="dpo", batch_size=4, learning_rate=5e-4),
+    "dpo": SAMPLED | dict(method="dpo", batch_size=4, learning_rate=1e-3),
     "rrhf": SAMPLED | dict(method="rrhf", batch_size=4),
     "ppo": ONLINE | dict(method="ppo", token_budget=32_000),
     "rloo": ONLINE | dict(method="rloo", token_budget=20_000),
     "rlvr": ONLINE | dict(method="rlvr", domain="code", samples=8, prompts=8, token_budget=45_000, max_new_tokens=28),
-    **{name: SAMPLED | dict(method="scalarization", weights=v) for name, v in BREVITY_TO_DETAIL.items()},
+    **{name: SAMPLED | dict(method="scalarization", weights=v) for name, v in FIXED.items()},
 }
 FAMILIES = {
     "imitation": ("sft", "dpo"),
-    "selection": ("rsft", "scalarization-0", "scalarization-45p", "rrhf", "dpa"),
+    "selection": ("rsft", "rrhf", "dpa"),
     "reinforcement": ("ppo", "rloo", "rlvr"),
 }
 HELD_OUT = {"code": 32, "general": 32}
@@ -95,7 +98,10 @@ def outcomes(p: AlignParameters, run: str, start: Policy, of: Judges) -> Iterato
         yield from (Outcome(**tags, prompt=n, nll=value) for n, value in enumerate(nll(policy, examples)))
         return
     for angle in p.angles if p.method == "dpa" else [None]:
-        rows = evaluate(policy, start, examples, of, angle=angle, max_new_tokens=p.max_new_tokens, seed=p.seed)
+        samples = 1 if p.method == "dpa" else 2
+        rows = evaluate(
+            policy, start, examples, of, angle=angle, samples=samples, max_new_tokens=p.max_new_tokens, seed=p.seed
+        )
         yield from (Outcome(**tags, held_out=row) for row in rows)
 
 
@@ -130,7 +136,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     for seed in a.seeds:
         for run in a.methods:
             for shuffled in (False, True):
-                if (run, seed, shuffled) in done or a.only == ("true" if shuffled else "shuffled"):
+                if (
+                    (run, seed, shuffled) in done
+                    or (shuffled and run in FIXED)
+                    or a.only == ("true" if shuffled else "shuffled")
+                ):
                     continue
                 began = time.perf_counter()
                 p = parameters(run, seed, shuffled, a.work)
@@ -222,12 +232,7 @@ def plane_points(rows: pd.DataFrame, turned: pd.DataFrame) -> pd.DataFrame:
         {"kind": "dpa", "label": f"{row['angle']:g}°"} | {name: row[name] for name in ("helpfulness", "verbosity")}
         for row in turned.to_dict("records")
     ]
-    fixed = {
-        "rsft": "v at -45°",
-        "scalarization-0": "v at 0°",
-        "scalarization-45p": "v at 45°",
-        "start-general": "start",
-    }
+    fixed = {"scalarization-45m": "v at -45°", "scalarization-45p": "v at 45°", "start-general": "start"}
     for run, label in fixed.items():
         own = rows[(rows["run"] == run) & ~rows["shuffled"]]
         if len(own):
@@ -243,8 +248,9 @@ def report(
     rows = [row.held_out for row in found if row.held_out]
     if rows:
         text = "  ".join(
-            f"{name} {sum(getattr(row, name) for row in rows) / len(rows):.3f}"
+            f"{name} {sum(values) / len(values):.3f}"
             for name in ("helpfulness", "verbosity", "tokens", "entropy", "kl")
+            if (values := [value for row in rows if (value := getattr(row, name)) is not None])
         )
         text += f"  right {sum(row.helpfulness == 100 for row in rows) / len(rows):.3f}"
     else:

@@ -117,3 +117,24 @@ def test_the_stored_table_of_threats_is_the_programs_own() -> None:
     assert (ROOT / "results/benchmarks/isolation.csv").read_text() == doctor.threat_csv(), (
         "make it again: tradeoffs doctor --threats results/benchmarks/isolation.csv"
     )
+
+
+alignment = load("alignment", "benchmarks")
+
+
+def test_a_trainers_overhead_is_the_mean_of_logarithms_with_students_interval() -> None:
+    steps = [alignment.Step(2.0, 0.5, 1.0, 100), alignment.Step(2.0, 0.5, 1.0, 100)]
+    found = alignment.ratio(steps)
+    assert (found["overhead"], found["low"], found["high"]) == pytest.approx((2.0, 2.0, 2.0))
+    assert (found["trainer_tokens_per_s"], found["bare_tokens_per_s"], found["sampling_share"]) == (50.0, 100.0, 0.25)
+
+
+@pytest.mark.parametrize("method", ["sft", "dpo", "rloo", "ppo"])
+def test_trainers_are_measured_beside_bare_passes_of_their_batches(tiny: Path, tmp_path: Path, method: str) -> None:
+    import csv
+
+    out = tmp_path / "alignment.csv"
+    assert alignment.main(["--steps", "2", "--model", str(tiny), "--methods", method, "--out", str(out)]) == 0
+    (row,) = csv.DictReader(out.open())
+    assert row["method"] == method and float(row["bare_tokens_per_s"]) > 0 and int(row["tokens"]) > 0
+    assert (float(row["sampling_share"]) > 0) == (method == "rloo")

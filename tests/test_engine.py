@@ -99,3 +99,30 @@ def test_a_batch_cut_short_by_a_kill_is_removed_and_named_as_missing(tmp_path: P
     kept = resume(path, Answer, plan, key=lambda row: (row.problem_id, row.sample))
     assert [row.batch for row in kept] == [0, 0]
     assert read_rows(path, Answer) == kept
+
+
+def test_what_is_sampled_for_a_prompt_does_not_depend_on_its_batch(tiny: Path) -> None:
+    policy = load(str(tiny), dtype="float32")
+    wanted = [Prompt((n, 0), [5 + n] * (3 + n % 4)) for n in range(7)]
+
+    def sampled(batch_size: int, order: int) -> dict[tuple[int, ...], tuple[int, ...]]:
+        rows = decode(policy, wanted[::order], max_new_tokens=6, temperature=1.0, batch_size=batch_size, seed=3)
+        return {row.key: row.ids for batch in rows for row in batch}
+
+    whole = sampled(7, 1)
+    assert whole == sampled(2, 1) == sampled(3, -1)
+    again = decode(policy, wanted, max_new_tokens=6, temperature=1.0, batch_size=7, seed=4)
+    assert whole != {row.key: row.ids for batch in again for row in batch}
+
+
+@pytest.mark.parametrize(("top_p", "expected"), [(1.0, [0.76, 0.18, 0.04, 0.01]), (0.9, [0.81, 0.19, 0.0, 0.0])])
+def test_noise_and_largest_score_sample_from_the_softmax(top_p: float, expected: list[float]) -> None:
+    """Scores 2, 1, 0, -1 at temperature 0.7: 0.763, 0.183, 0.044, 0.011; the nucleus of 0.9 holds the first two."""
+    import torch
+
+    from tradeoffs.inference.engine import _noise
+
+    scores = torch.tensor([[2.0, 1.0, 0.0, -1.0]]).repeat(20000, 1)
+    perturb = _noise([(n,) for n in range(20000)], 3, 0.7, top_p, torch.device("cpu"))
+    drawn = torch.bincount(perturb(torch.zeros(1), scores).argmax(1), minlength=4) / 20000
+    assert drawn.tolist() == pytest.approx(expected, abs=0.012)

@@ -168,6 +168,24 @@ def test_an_interrupted_budget_is_taken_up_where_it_was_left(
     assert_equal(tmp_path / "whole", run(tiny, tmp_path / "cut", "sft", token_budget=2000))
 
 
+@pytest.mark.parametrize("name", ["sft", "dpo", "ppo"])
+@pytest.mark.parametrize("budget", [0, 3000])
+def test_a_run_killed_after_its_last_step_does_no_further_one(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, budget: int
+) -> None:
+    whole = run(tiny, tmp_path / "whole", name, token_budget=budget, steps=3, batch_size=2)
+
+    def dies(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"tradeoffs.alignment.{'rounds' if name == 'dpo' else name}.finish", dies)
+    monkeypatch.setattr("tradeoffs.alignment.rounds.save_adapter", dies)
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny, tmp_path / "cut", name, token_budget=budget, steps=3, batch_size=2)
+    monkeypatch.undo()
+    assert_equal(whole, run(tiny, tmp_path / "cut", name, token_budget=budget, steps=3, batch_size=2))
+
+
 def test_a_budget_that_cannot_even_pay_for_the_samples_is_refused_before_any_is_drawn(
     tiny: Path, tmp_path: Path
 ) -> None:

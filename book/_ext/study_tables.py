@@ -24,11 +24,29 @@ POLICY_COLUMNS = {
     "prompt_tokens": "Prompt tokens",
 }
 SETTINGS = (
-    *("method", "domain", "start", "steps", "batch_size", "learning_rate", "lora_rank", "prompts", "samples"),
-    *("temperature", "max_new_tokens", "beta", "rounds", "angles", "seed"),
+    *(
+        "method",
+        "domain",
+        "start",
+        "token_budget",
+        "steps",
+        "batch_size",
+        "learning_rate",
+        "lora_rank",
+        "prompts",
+        "samples",
+    ),
+    *("temperature", "max_new_tokens", "weights", "beta", "rounds", "angles", "seed"),
 )
-ONLY_FOR = {"dpo": {"beta"}, "dpa": {"rounds", "angles"}}
-SAMPLED = {"prompts", "samples", "temperature", "max_new_tokens"}
+IN_ROUNDS = {"dpo", "rrhf", "rsft", "scalarization", "dpa"}
+# Settings that only some methods have.
+ONLY_FOR = {
+    **dict.fromkeys(("prompts", "samples", "temperature", "max_new_tokens"), IN_ROUNDS | {"ppo", "rloo", "rlvr"}),
+    "weights": (IN_ROUNDS | {"ppo", "rloo"}) - {"dpa"},
+    "beta": {"dpo", "ppo", "rloo", "rlvr"},
+    "rounds": IN_ROUNDS,
+    "angles": {"dpa"},
+}
 SHARES = ("pass_rate", "cap_share", "utilisation")
 STATUSES = ("passed", "failed", "timed_out", "crashed", "unavailable")
 
@@ -118,9 +136,11 @@ def _throughput(rows: Mapping[str, Record]) -> Table:
 
 
 def _setting(name: str, parameters: Record) -> str:
-    method = parameters.get("method")
-    foreign = any(name in names and method != owner for owner, names in ONLY_FOR.items())
-    if name not in parameters or foreign or (name in SAMPLED and method == "sft"):
+    foreign = name in ONLY_FOR and parameters.get("method") not in ONLY_FOR[name]
+    unused = (name == "steps" and parameters.get("token_budget")) or (
+        name == "token_budget" and not parameters.get(name)
+    )
+    if name not in parameters or foreign or unused:
         return "–"
     value = parameters[name]
     return (Path(value).parent.name if name == "start" else shown(value)) or "–"

@@ -192,6 +192,11 @@ class StepLog(TrainerCallback):
         self.seconds = 0.0
         self.bar: Any = None
 
+    def fulfilled(self, step: int) -> bool:
+        """Whether the budget, if there is one, was spent when this many of the trainer's own steps were done."""
+        done = sum(row.tokens or 0 for row in self.rows if row.step <= self.offset + step)
+        return bool(self.plan.limit) and self.plan.spent + done >= self.plan.limit
+
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Take up the count and open the bar where an interrupted run left them."""
         done = [row for row in self.rows if row.step <= self.offset + state.global_step]
@@ -310,7 +315,11 @@ def run_trainer(trainer: Trainer, folder: Path) -> PeftModel:
     guard(trainer)
     checkpoint = processes.main_first(lambda: last_checkpoint(folder))
     try:
-        trainer.train(resume_from_checkpoint=checkpoint)
+        if checkpoint is not None and _is_last(trainer, checkpoint):
+            # A kill between the last step and what follows it; transformers would do one more step.
+            _restore(trainer, checkpoint)
+        else:
+            trainer.train(resume_from_checkpoint=checkpoint)
     except RuntimeError as error:
         if not should_reduce_batch_size(error):
             raise
@@ -324,6 +333,22 @@ def run_trainer(trainer: Trainer, folder: Path) -> PeftModel:
     assert isinstance(model, PeftModel)
     plain(model)
     return model
+
+
+def _is_last(trainer: Trainer, checkpoint: str) -> bool:
+    """Whether nothing is left to train after a checkpoint."""
+    step = int(json.loads((Path(checkpoint) / "trainer_state.json").read_text())["global_step"])
+    logs = [callback for callback in trainer.callback_handler.callbacks if isinstance(callback, StepLog)]
+    return step >= trainer.args.max_steps or any(log.fulfilled(step) for log in logs)
+
+
+def _restore(trainer: Trainer, checkpoint: str) -> None:
+    from peft import PeftModel, set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    assert isinstance(model, PeftModel)
+    set_peft_model_state_dict(model, load_file(Path(checkpoint) / "adapter_model.safetensors"))
 
 
 def _memory_advice(trainer: Trainer, reason: str) -> str:

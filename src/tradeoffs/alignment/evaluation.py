@@ -33,7 +33,8 @@ class HeldOut(Row):
         helpfulness, verbosity: 0-100.
         tokens: of the response, stop token included.
         entropy: mean over its tokens of the entropy of the policy's next-token distribution, nats.
-        kl: sum over its tokens of log(pi / pi_ref), nats: an unbiased estimate of the divergence from the start policy.
+        kl: sum over its tokens of log(pi / pi_ref), nats: an unbiased estimate of the divergence from the start policy. Both are taken of
+            the first sample of each prompt.
     """
 
     key: int
@@ -42,8 +43,8 @@ class HeldOut(Row):
     helpfulness: float
     verbosity: float
     tokens: int
-    entropy: float
-    kl: float
+    entropy: float | None = None
+    kl: float | None = None
 
 
 def evaluate(
@@ -78,7 +79,8 @@ def evaluate(
     found = sorted((row for batch in batches for row in batch), key=lambda row: row.key)
     with judging(examples, of.reward_model, of.base, workers) as judgement:
         rewards = judgement.rewards([(examples[row.key[0]].key, row.text, len(row.ids)) for row in found])
-    asked = {prompt.key: prompt.ids for prompt in wanted}
+    first = [row for row in found if row.key[1] == 0]
+    measured = _divergence(policy, reference, first, {prompt.key: prompt.ids for prompt in wanted})
     return [
         HeldOut(
             key=examples[row.key[0]].key,
@@ -87,17 +89,17 @@ def evaluate(
             helpfulness=reward.helpfulness,
             verbosity=reward.verbosity,
             tokens=len(row.ids),
-            entropy=entropy,
-            kl=kl,
+            entropy=measured.get(row.key, (None, None))[0],
+            kl=measured.get(row.key, (None, None))[1],
         )
-        for row, reward, (entropy, kl) in zip(found, rewards, _divergence(policy, reference, found, asked), strict=True)
+        for row, reward in zip(found, rewards, strict=True)
     ]
 
 
 def _divergence(
     policy: Policy, reference: Policy, rows: Sequence[Completion], asked: dict[tuple[int, ...], list[int]]
-) -> list[tuple[float, float]]:
-    """(entropy, KL) of each response."""
+) -> dict[tuple[int, ...], tuple[float, float]]:
+    """(entropy, KL) of each response, by its key."""
     found: dict[tuple[int, ...], tuple[float, float]] = {}
     order = sorted(rows, key=lambda row: len(asked[row.key]) + len(row.ids))
     for first in range(0, len(order), 16):
@@ -113,7 +115,7 @@ def _divergence(
 
         for row, h, kl in zip(part, total(entropy), total(logp - ref_logp), strict=True):
             found[row.key] = (h / len(row.ids), kl)
-    return [found[row.key] for row in rows]
+    return found
 
 
 def nll(policy: Policy, examples: Sequence[Example]) -> list[float]:

@@ -1,0 +1,163 @@
+"""Learning shown or not shown: the statistics on data whose truth is known, the controls, and what the book says of them."""
+
+from __future__ import annotations
+
+import math
+import random
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tradeoffs.analysis import learning
+from tradeoffs.preferences.rewards import Reward, shuffled
+from tradeoffs.tasks.examples import held_out_examples, training_examples
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+import study_learning  # noqa: E402 - it lies beside the book, not in the package
+
+
+def outcomes(gain: float, seeds: int = 3, noise: float = 1.0, run: str = "rsft") -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    rows = [
+        {
+            "run": run,
+            "seed": seed,
+            "shuffled": control,
+            "objective": 50 + (0 if control else gain) + noise * rng.normal(),
+        }
+        for seed in range(seeds)
+        for control in (False, True)
+        for _ in range(40)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_a_real_gain_is_found_and_no_gain_is_not() -> None:
+    (found,) = learning.effects(outcomes(5.0)).to_dict("records")
+    assert found["difference"] == pytest.approx(5.0, abs=0.5) and found["low"] < 5.0 < found["high"] and found["learns"]
+    (none,) = learning.effects(outcomes(0.0)).to_dict("records")
+    assert none["low"] < 0 < none["high"] and not none["learns"]
+
+
+def test_intervals_over_seeds_cover_the_truth_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(1)
+    covered = [
+        low < 2.0 < high for _ in range(2000) for _, low, high in [learning.mean_interval(rng.normal(2, 1, 3).tolist())]
+    ]
+    assert np.mean(covered) == pytest.approx(0.95, abs=0.015)
+
+
+def test_one_seed_gives_no_interval_and_shows_nothing() -> None:
+    (found,) = learning.effects(outcomes(5.0, seeds=1)).to_dict("records")
+    assert math.isnan(found["low"]) and not found["learns"]
+    row = {name: "" if isinstance(value, float) and math.isnan(value) else str(value) for name, value in found.items()}
+    assert "one seed gives no interval" in study_learning.sentence(row)
+
+
+def test_objectives_are_those_of_the_methods() -> None:
+    rows = pd.DataFrame(
+        {
+            "run": ["rsft", "rlvr", "rlvr", "sft", "dpa"],
+            "helpfulness": [80.0, 100.0, 60.0, np.nan, 50.0],
+            "verbosity": [20.0, 10.0, 10.0, np.nan, 30.0],
+            "angle": [np.nan, np.nan, np.nan, np.nan, -90.0],
+            "nll": [np.nan, np.nan, np.nan, 0.7, np.nan],
+        }
+    )
+    found = learning.objective(rows, {"rsft": [0.5, -1.0]})
+    assert found.tolist() == pytest.approx([20.0, 100.0, 0.0, -0.7, -30.0])
+
+
+def dial_rows(slope: float) -> pd.DataFrame:
+    rows = []
+    for seed in range(3):
+        for angle in (-45.0, 0.0, 45.0):
+            verbosity = 50 + slope * angle + seed
+            rows.append({"seed": seed, "angle": angle, "verbosity": verbosity, "helpfulness": 60.0, "tokens": 20})
+    return pd.DataFrame(rows)
+
+
+def test_a_dial_that_works_is_monotone_and_served_best_by_its_own_prompts() -> None:
+    rows = dial_rows(0.3)
+    assert learning.monotone(rows) == {"monotone": True, "spearman": [1.0, 1.0, 1.0]}
+    matrix = learning.directions(rows)
+    # Along -45 degrees brevity counts, along 45 verbosity; along 0 all prompts serve alike here.
+    assert matrix[-45.0].idxmax() == -45.0 and matrix[45.0].idxmax() == 45.0
+    margins = learning.dominance(rows).set_index("angle")["margin"]
+    assert margins[-45.0] > 0 and margins[45.0] > 0 and margins[0.0] == pytest.approx(0)
+
+
+def test_a_dial_that_is_turned_the_wrong_way_is_not_called_monotone() -> None:
+    rows = dial_rows(-0.3)
+    assert not learning.monotone(rows)["monotone"]
+    assert (learning.dominance(rows).set_index("angle")["margin"][[-45.0, 45.0]] < 0).all()
+
+
+rewards = st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100)), min_size=1, max_size=30)
+
+
+@given(rewards, st.integers(0, 99), st.integers(1, 5))
+def test_shuffled_rewards_change_places_within_their_prompt_only(
+    found: list[tuple[float, float]], seed: int, size: int
+) -> None:
+    given_rewards = [Reward(*row) for row in found]
+    groups = [n // size for n in range(len(found))]
+    moved = shuffled(given_rewards, groups, seed)
+    for group in set(groups):
+        own = [n for n, other in enumerate(groups) if other == group]
+        assert Counter(moved[n] for n in own) == Counter(given_rewards[n] for n in own)
+    assert moved == shuffled(given_rewards, groups, seed)
+
+
+def test_shuffling_takes_every_place_about_equally_often() -> None:
+    first = Counter(shuffled([Reward(n, 0) for n in range(4)], [0] * 4, seed)[0].helpfulness for seed in range(2000))
+    assert all(count == pytest.approx(500, abs=90) for count in first.values()) and len(first) == 4
+
+
+@pytest.mark.parametrize("domain", ["code", "general", "mixed"])
+def test_held_out_prompts_are_never_trained_on(domain: str) -> None:
+    held_out = {example.prompt for example in held_out_examples(domain, 40)}
+    for seed in random.Random(0).sample(range(2**20), 3):
+        assert not held_out & {example.prompt for example in training_examples(domain, 200, seed)}
+
+
+def row(**changes: str) -> dict[str, str]:
+    base = {
+        "run": "rsft",
+        "seeds": "3",
+        "true": "6",
+        "shuffled": "1",
+        "difference": "5",
+        "low": "3",
+        "high": "7",
+        "learns": "True",
+    }
+    return base | changes
+
+
+def test_the_books_sentence_follows_the_interval() -> None:
+    assert study_learning.sentence(row()).endswith("It learns.")
+    unclear = study_learning.sentence(row(low="-1", learns="False"))
+    assert "learning is not shown" in unclear and "It learns" not in unclear
+    worse = study_learning.sentence(row(difference="-5", low="-7", high="-3", learns="False"))
+    assert "worse than its control" in worse
+
+
+def test_the_books_summary_names_what_is_not_shown() -> None:
+    text = study_learning.overall([row(), row(run="ppo", low="-1", learns="False")])
+    assert text == "Learning is shown for 1 of 2 runs: `rsft`. Not shown for `ppo`."
+
+
+def test_without_results_the_pages_name_the_command(tmp_path: Path) -> None:
+    found = study_learning.substitutions(tmp_path)
+    assert found and all("python benchmarks/learning.py" in text for text in found.values())
+    study_learning.stage(tmp_path, tmp_path / "book")
+    staged = {path.name for path in (tmp_path / "book" / "_results" / "learning").iterdir()}
+    assert {"learning.svg", "effects.csv", "effects_table.csv", "cost_table.csv"} <= staged
