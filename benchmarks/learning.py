@@ -6,13 +6,15 @@ fitted on true and on shuffled labels likewise. Started again, what is done is n
 RESULTS/learning/, which the book reads.
 
     python benchmarks/learning.py --reward-models              # everything, an hour and a half on two cores
-    python benchmarks/learning.py --methods rsft dpo           # two processes at once, each with other methods, may share the work
+    python benchmarks/learning.py --methods rsft dpo           # two processes, each with other methods, may share the work
+                                                               # once runs/learning/start is there
     python benchmarks/learning.py --methods                    # tables and figures of what there is
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import sys
@@ -37,7 +39,7 @@ ANGLES = [-45.0, -22.5, 0.0, 22.5, 45.0]
 # Brief above all (-75 degrees): what methods are rewarded for here, but for SFT, RLVR and DPA. Length is measured without error, while the
 # reward model's helpfulness is not; small runs can show learning of the one sooner than of the other.
 WEIGHTS = [0.2588, -0.9659]
-START = dict(method="sft", domain="mixed", token_budget=30_000, batch_size=4, learning_rate=1e-3, seed=100)
+START = dict(method="sft", domain="mixed", token_budget=30_000, batch_size=4, learning_rate=1e-3, seed=50)
 # One policy for each trade-off, to set beside DPA's one for all; not compared with controls.
 FIXED = {"scalarization-45m": [0.7071, -0.7071], "scalarization-45p": [0.7071, 0.7071]}
 SAMPLED: dict[str, Any] = dict(
@@ -68,11 +70,22 @@ class Outcome(Row):
     """One response of one run to a held-out prompt; `sft` has a reference answer's likelihood instead."""
 
     run: str
+    settings: str
     seed: int
     shuffled: bool
     held_out: HeldOut | None = None
     prompt: int | None = None
     nll: float | None = None
+
+
+def settings(run: str) -> str:
+    """Digest of everything that decides a run's numbers but the seed: rows made with other settings are not used."""
+    return hashlib.sha256(json.dumps([RUNS.get(run, run), START, HELD_OUT], sort_keys=True).encode()).hexdigest()[:12]
+
+
+def measured(kept: Path) -> list[Outcome]:
+    """The outcomes that were made with the present settings."""
+    return [row for row in read_rows(kept / "outcomes.jsonl", Outcome) if row.settings == settings(row.run)]
 
 
 def parameters(run: str, seed: int, shuffled: bool, work: Path) -> AlignParameters:
@@ -93,7 +106,7 @@ def outcomes(p: AlignParameters, run: str, start: Policy, of: Judges) -> Iterato
     adapter = Path(p.out) / "adapter"
     policy = load(p.model, str(adapter)) if adapter.is_dir() else start
     examples = held_out_examples(p.domain, HELD_OUT[p.domain])
-    tags: dict[str, Any] = dict(run=run, seed=p.seed, shuffled=p.shuffle_rewards)
+    tags: dict[str, Any] = dict(run=run, settings=settings(run), seed=p.seed, shuffled=p.shuffle_rewards)
     if p.method == "sft":
         yield from (Outcome(**tags, prompt=n, nll=value) for n, value in enumerate(nll(policy, examples)))
         return
@@ -107,12 +120,16 @@ def outcomes(p: AlignParameters, run: str, start: Policy, of: Judges) -> Iterato
 
 def measure_start(start: Policy, of: Judges, kept: Path) -> None:
     """Measure the policy that training starts from, once."""
-    if any(row.run.startswith("start") for row in read_rows(kept / "outcomes.jsonl", Outcome)):
+    if any(row.run.startswith("start") for row in measured(kept)):
         return
-    for domain, cap in (("general", 48), ("code", 32)):
+    for domain, like in (("general", "rsft"), ("code", "rlvr")):
+        cap = int(RUNS[like]["max_new_tokens"])
         examples = held_out_examples(domain, HELD_OUT[domain])
         rows = evaluate(start, start, examples, of, max_new_tokens=cap)
-        found = [Outcome(run=f"start-{domain}", seed=0, shuffled=False, held_out=row) for row in rows]
+        found = [
+            Outcome(run=f"start-{domain}", settings=settings(f"start-{domain}"), seed=0, shuffled=False, held_out=row)
+            for row in rows
+        ]
         append_jsonl(kept / "outcomes.jsonl", found)
         report(f"start-{domain}", 0, False, found, 0, 0.0, 0.0)
 
@@ -132,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     start = load("embedded", str(a.work / "start" / "adapter"))
     of = judges(AlignParameters(domain="mixed"))
     measure_start(start, of, kept)
-    done = {(row.run, row.seed, row.shuffled) for row in read_rows(kept / "outcomes.jsonl", Outcome)}
+    done = {(row.run, row.seed, row.shuffled) for row in measured(kept)}
     for seed in a.seeds:
         for run in a.methods:
             for shuffled in (False, True):
@@ -147,16 +164,19 @@ def main(argv: Sequence[str] | None = None) -> int:
                 record = align(p)
                 trained = time.perf_counter() - began
                 found = list(outcomes(p, run, start, of))
-                append_jsonl(kept / "outcomes.jsonl", found)
                 steps = read_rows(Path(p.out) / "steps.jsonl", TrainingStep)
                 append_jsonl(
                     kept / "steps.jsonl",
-                    [{"run": run, "seed": seed, "shuffled": shuffled} | s.model_dump() for s in steps],
+                    [
+                        {"run": run, "settings": settings(run), "seed": seed, "shuffled": shuffled} | s.model_dump()
+                        for s in steps
+                    ],
                 )
+                append_jsonl(kept / "outcomes.jsonl", found)
+                write_text(kept / "provenance.json", provenance().model_dump_json(indent=1) + "\n")
                 report(run, seed, shuffled, found, record.summary["tokens"], trained, time.perf_counter() - began)
     if a.reward_models:
         fit_reward_models(a.seeds, kept / "reward_models.csv")
-    write_text(kept / "provenance.json", provenance().model_dump_json(indent=1) + "\n")
     summarise(kept)
     return 0
 
@@ -189,7 +209,7 @@ def summarise(kept: Path) -> None:
     """Tables and figures of everything measured so far."""
     flat = [
         row.model_dump(exclude={"held_out"}) | (row.held_out.model_dump() if row.held_out else {})
-        for row in read_rows(kept / "outcomes.jsonl", Outcome)
+        for row in measured(kept)
     ]
     rows = pd.DataFrame(flat).reindex(columns=[*Outcome.model_fields, *HeldOut.model_fields]).drop(columns=["held_out"])
     rows["objective"] = learning.objective(
@@ -216,7 +236,11 @@ def summarise(kept: Path) -> None:
         write_text(kept / "monotone.json", json.dumps(learning.monotone(dpa)) + "\n")
         figures_made["dial"] = figures.dial(turned, matrix)
         figures_made["plane"] = figures.plane(plane_points(rows, turned))
-    steps = pd.DataFrame(read_jsonl(kept / "steps.jsonl"))
+    logged = [row for row in read_jsonl(kept / "steps.jsonl") if row["settings"] == settings(row["run"])]
+    # A run that was killed between its two files is measured again, and its steps stand there twice.
+    steps = (
+        pd.DataFrame(logged).drop_duplicates(["run", "seed", "shuffled", "kind", "step"]) if logged else pd.DataFrame()
+    )
     for family, runs in FAMILIES.items():
         if len(steps) and (own := [run for run in runs if run in set(steps["run"])]):
             part = steps[steps["run"].isin(own)]

@@ -34,7 +34,7 @@ def grading_python() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random two-layer Llama with the embedded model's tokenizer and chat template."""
+    """A random two-layer Llama that stops now and then, with the embedded model's tokenizer and chat template."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -55,6 +55,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pad_token_id=0,
         **shape,
     )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    model = LlamaForCausalLM(config)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[2] *= 100  # so that it stops now and then, which a random model never does
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

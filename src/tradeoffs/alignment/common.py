@@ -6,12 +6,13 @@ import copy
 import gc
 import json
 import math
+import random
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from unittest import mock
 
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -27,6 +28,9 @@ from tradeoffs.tasks.examples import Example, training_examples
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+T = TypeVar("T")
+STRETCH = 8  # batches within which rows of similar length find each other
 
 # TRL's names for what a step records -> ours
 LOGGED = {
@@ -250,12 +254,12 @@ class StepLog(TrainerCallback):
             left = (self.plan.limit - self.spent) / (self.plan.limit - self.plan.spent)
             values["learning_rate"] = self.peak * max(0.0, left)
         self.spent += tokens
-        if step not in {row.step for row in self.rows} and processes.is_main():
-            row = TrainingStep(
-                step=step, round=self.round, tokens=tokens or None, seconds=round(self.seconds, 4), **values
-            )
-            append_jsonl(self.path, [row])
-            self.rows.append(row)
+        if step not in {row.step for row in self.rows}:
+            seconds = round(self.seconds, 4)
+            row = TrainingStep(step=step, round=self.round, tokens=tokens or None, seconds=seconds, **values)
+            self.rows.append(row)  # in every process: what is left of a budget must be the same in all
+            if processes.is_main():
+                append_jsonl(self.path, [row])
         self.bar.set_postfix_str(f"loss {values['loss']:.3f}")
         self.bar.update(min(tokens, self.bar.total - self.bar.n) if self.plan.limit else 1)
         if self.plan.limit and self.spent >= self.plan.limit:
@@ -500,6 +504,27 @@ def plain(model: PeftModel) -> PeftModel:
 def merged_copy(model: PeftModel) -> PreTrainedModel:
     """A copy of the policy with its adapter merged, for sampling at full speed while the trained one stays untouched."""
     return plain(copy.deepcopy(model)).merge_and_unload().eval()  # type: ignore[no-any-return]
+
+
+def whole_batches(rows: Sequence[T], size: int) -> list[T]:
+    """Let the first rows come again until the last batch is whole, so that batches are the same however many processes share them."""
+    return [rows[n % len(rows)] for n in range(math.ceil(len(rows) / size) * size)]
+
+
+def alike(rows: Sequence[T], lengths: Sequence[int], size: int, seed: int) -> list[T]:
+    """Arrange rows so that a batch holds rows of similar length, which saves a fifth of the computing, and batches come in random order.
+
+    Within stretches of some batches rows are sorted, cut into batches, and those shuffled. The library's own grouping by length begins
+    with the longest, so that a budget would end before the short ones; and it makes other batches where several processes share them.
+    """
+    rng = random.Random(f"alike/{seed}")
+    order = whole_batches(rng.sample(range(len(rows)), len(rows)), size)
+    batches: list[list[int]] = []
+    for first in range(0, len(order), STRETCH * size):
+        part = sorted(order[first : first + STRETCH * size], key=lambda n: lengths[n])
+        cut = [part[n : n + size] for n in range(0, len(part), size)]
+        batches += rng.sample(cut, len(cut))
+    return [rows[n] for batch in batches for n in batch]
 
 
 def fits(

@@ -24,6 +24,7 @@ from tradeoffs.alignment.common import (
     scored_positions_only,
     start_policy,
     trainer_settings,
+    whole_batches,
 )
 from tradeoffs.alignment.rounds import Round, rounds
 from tradeoffs.parameters import AlignParameters
@@ -84,7 +85,7 @@ def prefer(
         args=DPOConfig(
             **trainer_settings(parameters, folder, plan), max_length=parameters.max_length, beta=parameters.beta
         ),
-        train_dataset=Dataset.from_list(list(rows)),
+        train_dataset=Dataset.from_list(whole_batches(rows, parameters.batch_size)),
         processing_class=tokenizer,
         callbacks=[log],
     )

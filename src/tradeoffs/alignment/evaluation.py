@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+HELD_OUT = -1  # in the keys of prompts: no training step samples with the same noise
+
+
 class HeldOut(Row):
     """One sampled response to a held-out prompt.
 
@@ -69,7 +72,7 @@ def evaluate(
         samples: responses a prompt.
     """
     wanted = [
-        Prompt((n, k), prompt_ids(policy.tokenizer, example, angle))
+        Prompt((HELD_OUT, n, k), prompt_ids(policy.tokenizer, example, angle))
         for n, example in enumerate(examples)
         for k in range(samples)
     ]
@@ -78,13 +81,13 @@ def evaluate(
     )
     found = sorted((row for batch in batches for row in batch), key=lambda row: row.key)
     with judging(examples, of.reward_model, of.base, workers) as judgement:
-        rewards = judgement.rewards([(examples[row.key[0]].key, row.text, len(row.ids)) for row in found])
-    first = [row for row in found if row.key[1] == 0]
+        rewards = judgement.rewards([(examples[row.key[1]].key, row.text, len(row.ids)) for row in found])
+    first = [row for row in found if row.key[2] == 0]
     measured = _divergence(policy, reference, first, {prompt.key: prompt.ids for prompt in wanted})
     return [
         HeldOut(
-            key=examples[row.key[0]].key,
-            sample=row.key[1],
+            key=examples[row.key[1]].key,
+            sample=row.key[2],
             angle=angle,
             helpfulness=reward.helpfulness,
             verbosity=reward.verbosity,

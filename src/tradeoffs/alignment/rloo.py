@@ -82,6 +82,11 @@ def reinforce(
     """
     from datasets import Dataset
 
+    if parameters.batch_size // processes.count() % parameters.samples:
+        raise ValueError(
+            f"batch_size: got {parameters.batch_size}; accepts multiples of {processes.count()} processes times samples = "
+            f"{parameters.samples}, so that a prompt's samples stay together"
+        )
     policy, plan = start_policy(parameters), schedule(parameters)
     of, examples = judges(parameters), prompts(parameters)
     settings = trainer_settings(parameters, folder, plan) | dict(
@@ -99,7 +104,7 @@ def reinforce(
                 texts = [completion[0]["content"] for completion in completions]
                 found = judgement.rewards(list(zip(key, texts, map(len, completion_ids), strict=True)))
                 if parameters.shuffle_rewards:
-                    found = shuffled(found, key, parameters.seed + len(log.rows))
+                    found = shuffled(found, key, parameters.seed + trainer.state.global_step)
                 last["rewards"], last["of"] = found, completions
             return last["rewards"]  # type: ignore[no-any-return]
 

@@ -160,8 +160,9 @@ def _worth(
 def _summary(
     rated: Sequence[Rated], kept: Sequence[Rated], rewards: Mapping[tuple[int, int], float]
 ) -> dict[str, float]:
-    means = {}
-    for word, rows in (("sampled", rated), ("kept", kept)):
+    means: dict[str, float] = {}
+    means["cut"] = sum(row.finish == "length" for row in rated) / len(rated)
+    for word, rows in (("sampled", rated), ("kept", kept or rated)):
         for name in ("helpfulness", "verbosity", "tokens"):
             means[f"{word}_{name}"] = sum(getattr(row, name) for row in rows) / len(rows)
         means[f"{word}_reward"] = sum(rewards[row.key, row.sample] for row in rows) / len(rows)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from transformers import Trainer, TrainingArguments
 
-from tradeoffs.alignment.common import run_trainer, trainer_settings
+from tradeoffs.alignment.common import run_trainer, trainer_settings, whole_batches
 from tradeoffs.alignment.rounds import Round, rounds
 from tradeoffs.parameters import AlignParameters
 from tradeoffs.preferences.sampling import by_prompt
@@ -115,7 +115,7 @@ class RRHFTrainer(Trainer):
         pairs = (query[:, None] == query[None, :]) & (rewards[:, None] < rewards[None, :])
         right = (scores.logp[:, None] < scores.logp[None, :]) & pairs
         sums = torch.stack(
-            [right.sum(), pairs.sum(), scores.tokens.sum(), torch.tensor(len(query)), mask.sum()]
+            [right.sum(), pairs.sum(), scores.tokens.sum(), torch.tensor(len(query), device=mask.device), mask.sum()]
         ).float()
         found = self.accelerator.gather(torch.cat([sums, scores.entropy.float()[None]])[None].to(mask.device))
         right_, pairs_, tokens, rows, seen = found[:, :5].sum(0).tolist()
@@ -181,14 +181,17 @@ def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
 def _queries(of: Round, max_length: int) -> list[dict[str, Any]]:
     rows = []
     for key, group in by_prompt(of.rated).items():
-        worth = {row.text: of.rewards[row.key, row.sample] for row in reversed(group)}  # equal texts count once
-        if len(set(worth.values())) < 2:
+        unique = {row.text: row for row in reversed(group)}.values()  # equal texts count once
+        worth = [of.rewards[row.key, row.sample] for row in unique]
+        if len(set(worth)) < 2:
             continue
         messages: Any = of.messages[key]
         prompt = list(of.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
-        ids = [[*of.tokenizer(text)["input_ids"], of.tokenizer.eos_token_id] for text in worth]
+        # A response that was cut at the cap did not stop there.
+        ends = [[of.tokenizer.eos_token_id] if row.finish == "stop" else [] for row in unique]
+        ids = [[*of.tokenizer(row.text)["input_ids"], *end] for row, end in zip(unique, ends, strict=True)]
         if len(prompt) + max(map(len, ids)) <= max_length:
-            rows.append({"prompt": prompt, "responses": ids, "rewards": list(worth.values())})
+            rows.append({"prompt": prompt, "responses": ids, "rewards": worth})
     return rows
 
 
@@ -200,7 +203,7 @@ def rank(model: PeftModel, of: Round, rows: Sequence[dict[str, Any]], parameters
     trainer = RRHFTrainer(
         model=model,
         args=TrainingArguments(**settings),
-        train_dataset=Dataset.from_list(list(rows)),
+        train_dataset=Dataset.from_list(whole_batches(rows, parameters.batch_size)),
         data_collator=lambda batch: collate(batch, int(of.tokenizer.pad_token_id or 0)),  # type: ignore[call-overload]
         processing_class=of.tokenizer,
         callbacks=[of.log],

@@ -27,10 +27,17 @@ def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
 
 
 def on_the_best(parameters: AlignParameters) -> Learn:
-    """Fine-tune on the best response to each prompt."""
+    """Fine-tune on the best response to each prompt.
+
+    The method raises ValueError where no response ended by itself.
+    """
 
     def learn(model: PeftModel, of: Round) -> PeftModel:
         kept = [(of.messages[row.key], row.text) for row in best(of.rated, of.rewards)]
+        if not kept:
+            raise ValueError(
+                f"max_new_tokens: got {parameters.max_new_tokens}; every sampled response was cut there; accepts more"
+            )
         return fine_tune(model, of.tokenizer, kept, parameters, of.folder, plan=of.plan, log=of.log)
 
     return learn

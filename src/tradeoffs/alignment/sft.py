@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tradeoffs.alignment.common import (
     Schedule,
     StepLog,
+    alike,
     finish,
     fits,
     new_adapter,
@@ -55,6 +56,7 @@ def fine_tune(
     if not kept:
         raise ValueError(f"max_length: got {parameters.max_length}; no training example is that short")
     rows = [{"prompt": m, "completion": [{"role": "assistant", "content": a}]} for m, a in kept]
+    rows = alike(rows, [_characters(m) + len(a) for m, a in kept], parameters.batch_size, parameters.seed)
     trainer = SFTTrainer(
         model=model,
         args=SFTConfig(
@@ -62,7 +64,7 @@ def fine_tune(
             max_length=parameters.max_length,
             completion_only_loss=True,
             packing=False,
-            train_sampling_strategy="group_by_length",  # else a fifth of what is computed is padding
+            train_sampling_strategy="sequential",  # in the order of `alike`
         ),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
@@ -70,6 +72,10 @@ def fine_tune(
     )
     with scored_positions_only():
         return run_trainer(trainer, folder)
+
+
+def _characters(messages: Sequence[Message]) -> int:
+    return sum(len(message["content"]) for message in messages)
 
 
 def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:

@@ -71,13 +71,14 @@ def shuffled(rewards: Sequence[Reward], groups: Sequence[Hashable], seed: int) -
         groups: what may change places with what: usually the prompt.
         seed: decides the places.
     """
-    rng = random.Random(f"shuffle/{seed}")
     places: dict[Hashable, list[int]] = defaultdict(list)
     for place, group in enumerate(groups):
         places[group].append(place)
     found = list(rewards)
-    for own in places.values():
-        for place, source in zip(own, rng.sample(own, len(own)), strict=True):
+    for group, own in places.items():
+        # A generator for each group: what happens in one depends neither on the others nor on which process holds them.
+        sources = random.Random(f"shuffle/{seed}/{group}").sample(own, len(own))
+        for place, source in zip(own, sources, strict=True):
             found[place] = rewards[source]
     return found
 

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tradeoffs import processes
 from tradeoffs.grading import Grader, Job, extract
@@ -39,16 +39,17 @@ class Response(Row):
     text: str
     prompt_tokens: int
     tokens: int
-    finish: str
+    finish: Literal["stop", "length"]
 
 
 class Rated(Row):
-    """A response's reward."""
+    """A response's reward; `finish` is `length` where the response was cut at the cap."""
 
     key: int
     sample: int
     text: str
     tokens: int
+    finish: Literal["stop", "length"] = "stop"
     helpfulness: float
     verbosity: float
 
@@ -123,7 +124,7 @@ def _response(row: Completion) -> Response:
         text=row.text,
         prompt_tokens=row.prompt_tokens,
         tokens=row.tokens,
-        finish=row.finish,
+        finish="stop" if row.finish == "stop" else "length",
     )
 
 
@@ -264,7 +265,7 @@ def _rate(
     ):
         found = judgement.rewards([(r.key, r.text, r.tokens) for r in responses], on_verdict=lambda _: tick(b))
     rated = [
-        Rated(key=r.key, sample=r.sample, text=r.text, tokens=r.tokens, **reward._asdict())
+        Rated(key=r.key, sample=r.sample, text=r.text, tokens=r.tokens, finish=r.finish, **reward._asdict())
         for r, reward in zip(responses, found, strict=True)
     ]
     path.unlink(missing_ok=True)
@@ -283,7 +284,7 @@ def by_prompt(rated: Sequence[Rated]) -> dict[int, list[Rated]]:
 def pairs(
     rated: Sequence[Rated], rewards: Mapping[tuple[int, int], float], gap: float = 5.0
 ) -> list[tuple[Rated, Rated]]:
-    """Pair each prompt's best response with its worst.
+    """Pair each prompt's best response with its worst; the best of those that ended by themselves (see `best`).
 
     Args:
         rated: the responses.
@@ -295,7 +296,11 @@ def pairs(
     """
     found = []
     for group in by_prompt(rated).values():
-        good, bad = (choose(group, key=lambda row: rewards[row.key, row.sample]) for choose in (max, min))
+        ended = [row for row in group if row.finish == "stop"]
+        if not ended:
+            continue
+        good = max(ended, key=lambda row: rewards[row.key, row.sample])
+        bad = min(group, key=lambda row: rewards[row.key, row.sample])
         distance = rewards[good.key, good.sample] - rewards[bad.key, bad.sample]
         if distance >= gap and good.text != bad.text:
             found.append((distance, good, bad))
@@ -303,7 +308,10 @@ def pairs(
 
 
 def best(rated: Sequence[Rated], rewards: Mapping[tuple[int, int], float]) -> list[Rated]:
-    """Keep, for each prompt, the response with the highest reward (ties: the first sample).
+    """Keep, for each prompt, the response with the highest reward (ties: the first sample) of those that ended by themselves.
+
+    What was cut at the cap is no whole answer: learnt as one, it teaches to stop in the middle of a sentence. A prompt all of whose
+    responses were cut is left out.
 
     Args:
         rated: the responses.
@@ -312,4 +320,5 @@ def best(rated: Sequence[Rated], rewards: Mapping[tuple[int, int], float]) -> li
     Source: best of n; with a reward along the prompt's direction it is preference-conditioned rejection sampling, DPA step (d),
     arXiv 2402.18571.
     """
-    return [max(group, key=lambda row: rewards[row.key, row.sample]) for group in by_prompt(rated).values()]
+    groups = [[row for row in group if row.finish == "stop"] for group in by_prompt(rated).values()]
+    return [max(group, key=lambda row: rewards[row.key, row.sample]) for group in groups if group]
