@@ -1,9 +1,9 @@
 """What a trainer costs beyond the forward and backward pass that its batches need: tokens per second of both, side by side.
 
-After each step of the trainer the batch that it has just seen is passed forward and backward once through a copy of the model, scored
-positions only, by nothing but PyTorch; steps and bare passes so alternate and meet the same state of the machine. What the ratio holds
-besides Python: the reference model's forward pass (DPO, RLOO, RLVR, PPO), and sampling and rewards (RLOO, RLVR; their share is listed).
-PPO's steps are its updates, four passes over a batch, each with a bare pass of its own.
+A step counts from its begin until its checkpoint is written: sampling and rewards where the method samples while it trains (their share is
+listed), forward and backward passes, the reference model's, the optimizer, logging. After each step its batches are passed forward and
+backward once through a copy of the model, scored positions only, by nothing but PyTorch; steps and bare passes so alternate and meet the same
+state of the machine. PPO passes over a batch four times, and so do its bare passes.
 
     python benchmarks/alignment.py --steps 8
 """
@@ -24,7 +24,7 @@ from unittest import mock
 
 import torch
 
-from tradeoffs.alignment import align, ppo, rloo, rlvr
+from tradeoffs.alignment import align, common, ppo, rloo, rlvr
 from tradeoffs.alignment.common import plain
 from tradeoffs.parameters import AlignParameters
 from tradeoffs.records import provenance, write_text
@@ -41,7 +41,6 @@ METHODS: dict[str, dict[str, Any]] = {
     "rlvr": {"method": "rlvr", "domain": "code"},
     "ppo": {"method": "ppo"},
 }
-SAMPLING = ("rloo", "rlvr", "ppo")
 
 
 class Pass(NamedTuple):
@@ -92,23 +91,23 @@ class Meter:
     def __init__(self) -> None:
         self.steps: list[Step] = []
         self.batches: list[Pass] = []
-        self.sampling = 0.0
+        self.began = self.sampling = 0.0
         self.copy: Any = None
 
-    def step(self, model: Any, work: Callable[[], Any]) -> Any:
-        """Time one step, then its batches."""
+    def begin(self) -> None:
+        """A step begins."""
         self.batches.clear()
-        self.sampling = 0.0
-        began = time.perf_counter()
-        result = work()
-        seconds = time.perf_counter() - began
+        self.sampling, self.began = 0.0, time.perf_counter()
+
+    def end(self, model: Any) -> None:
+        """A step has ended; pass its batches through a copy of the model."""
+        seconds = time.perf_counter() - self.began
         if self.copy is None:
             self.copy = plain(copy.deepcopy(model)).train()
             for batch in self.batches:
                 bare(self.copy, batch)  # warm
         spent = sum(bare(self.copy, batch) for batch in self.batches)
         self.steps.append(Step(seconds, self.sampling, spent, sum(int(batch.mask.sum()) for batch in self.batches)))
-        return result
 
     def timed(self, work: Callable[..., Any]) -> Callable[..., Any]:
         """A function whose seconds count as sampling and rewards."""
@@ -125,37 +124,50 @@ class Meter:
 @contextmanager
 def metered(meter: Meter) -> Iterator[None]:
     """Within this context every trainer's steps are timed."""
-    from transformers import Trainer
     from trl import GRPOTrainer, RLOOTrainer
 
-    training_step, update = Trainer.training_step, ppo._Learner.update
-    look = ppo.look
+    run, step_begin, look = common.guard, common.StepLog.on_step_begin, ppo.look
+    sample, save = ppo._Learner.sample, ppo._Checkpoints.save
 
-    def step(self: Any, model: Any, inputs: Any, *rest: Any, **named: Any) -> Any:
-        compute = self.compute_loss
+    def watch(trainer: Any) -> None:
+        run(trainer)
+        compute = trainer.compute_loss
 
-        def noting(m: Any, batch: Any, *more: Any, **others: Any) -> Any:
+        def noting(model: Any, batch: Any, *more: Any, **others: Any) -> Any:
             meter.batches.append(seen(batch))
-            return compute(m, batch, *more, **others)
+            return compute(model, batch, *more, **others)
 
-        with mock.patch.object(self, "compute_loss", noting):
-            return meter.step(model, lambda: training_step(self, model, inputs, *rest, **named))
+        trainer.compute_loss = noting
 
-    def learn(self: Any, responses: Any, scores: Any) -> Any:
-        def noting(model: Any, batch: Any, temperature: float) -> Any:
-            if torch.is_grad_enabled():
-                scored = torch.zeros_like(batch.mask).bool()
-                start = batch.ids.shape[1] - batch.width
-                scored[:, start:] = torch.arange(batch.width)[None, :] < batch.lengths[:, None]
-                meter.batches.append(Pass(batch.ids, batch.mask, scored))
-            return look(model, batch, temperature)
+    def on_step_begin(self: Any, *given: Any, **named: Any) -> None:
+        meter.begin()
+        step_begin(self, *given, **named)
 
-        with mock.patch.object(ppo, "look", noting):
-            return meter.step(self.model, lambda: update(self, responses, scores))
+    def on_save(self: Any, *_: Any, model: Any, **__: Any) -> None:
+        meter.end(model)
+
+    def first(self: Any, *given: Any) -> Any:
+        meter.begin()
+        return meter.timed(sample)(self, *given)
+
+    def looking(model: Any, batch: Any, temperature: float) -> Any:
+        if torch.is_grad_enabled():
+            scored = torch.zeros_like(batch.mask).bool()
+            scored[:, -batch.width :] = torch.arange(batch.width)[None, :] < batch.lengths[:, None]
+            meter.batches.append(Pass(batch.ids, batch.mask, scored))
+        return look(model, batch, temperature)
+
+    def last(self: Any, step: int, model: Any, *rest: Any) -> None:
+        save(self, step, model, *rest)
+        meter.end(model)
 
     with (
-        mock.patch.object(Trainer, "training_step", step),
-        mock.patch.object(ppo._Learner, "update", learn),
+        mock.patch.object(common, "guard", watch),
+        mock.patch.object(common.StepLog, "on_step_begin", on_step_begin),
+        mock.patch.object(common.StepLog, "on_save", on_save),
+        mock.patch.object(ppo._Learner, "sample", first),
+        mock.patch.object(ppo, "look", looking),
+        mock.patch.object(ppo._Checkpoints, "save", last),
         mock.patch.object(rloo, "responses", meter.timed(rloo.responses)),
         mock.patch.object(rlvr, "responses", meter.timed(rlvr.responses)),
         mock.patch.object(RLOOTrainer, "_calculate_rewards", meter.timed(RLOOTrainer._calculate_rewards)),

@@ -216,6 +216,10 @@ def summarise(kept: Path) -> None:
         rows,
         {run: given["weights"] for run, given in RUNS.items() if "weights" in given and run not in ("rlvr", "dpa")},
     )
+    write_text(
+        kept / "weights.json",
+        json.dumps({run: given["weights"] for run, given in RUNS.items() if "weights" in given}) + "\n",
+    )
     ran = [run for run in RUNS if run in set(rows["run"])]
     table = learning.effects(rows[rows["run"].isin(ran)])
     figures_made = {}

@@ -85,9 +85,10 @@ def test_dpo_starts_at_log_two(tiny: Path, tmp_path: Path) -> None:
             tiny, tmp_path / "dpo", method="dpo", domain="general", prompts=4, samples=2, max_new_tokens=6, steps=1
         )
     )
-    first = read_rows(tmp_path / "dpo" / "steps.jsonl", TrainingStep)[0]
+    samples, first = read_rows(tmp_path / "dpo" / "steps.jsonl", TrainingStep)
+    assert samples.kind == "round" and first.kind == "step"
     assert first.loss == pytest.approx(math.log(2), abs=1e-5)
-    assert record.summary["pairs"] >= 1
+    assert record.counts["completed"] == 1
 
 
 def test_a_killed_run_resumes_to_the_same_adapter(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +152,7 @@ def test_dpa_records_its_rounds_and_trains_one_policy(tiny: Path, tmp_path: Path
         )
     )
     (only,) = record.summary["rounds"]
-    assert only["kept_reward"] >= only["sampled_reward"]
+    assert 0 <= only["cut"] < 1 and only["kept_tokens"] > 0
     assert weights(tmp_path / "dpa")
 
 

@@ -137,4 +137,4 @@ def test_trainers_are_measured_beside_bare_passes_of_their_batches(tiny: Path, t
     assert alignment.main(["--steps", "2", "--model", str(tiny), "--methods", method, "--out", str(out)]) == 0
     (row,) = csv.DictReader(out.open())
     assert row["method"] == method and float(row["bare_tokens_per_s"]) > 0 and int(row["tokens"]) > 0
-    assert (float(row["sampling_share"]) > 0) == (method == "rloo")
+    assert (float(row["sampling_share"]) > 0) == (method in ("rloo", "ppo"))

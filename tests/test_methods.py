@@ -233,14 +233,15 @@ def test_rsft_with_one_sample_is_supervised_fine_tuning_on_it(tiny: Path, tmp_pa
     from tradeoffs.preferences.sampling import Response
     from tradeoffs.tasks.examples import training_examples
 
-    p = parameters(tiny, tmp_path / "rsft", method="rsft", samples=1, domain="general")
+    p = parameters(tiny, tmp_path / "rsft", method="rsft", samples=1, domain="general", max_new_tokens=16)
     align(p)
     examples = {e.key: e for e in training_examples("general", 4, 100)}
     drawn = sorted(read_rows(tmp_path / "rsft" / "round-1" / "responses.jsonl", Response), key=lambda row: row.key)
     policy = load(str(tiny), dtype="float32")
     plan = Schedule(2)
     log = StepLog(tmp_path / "sft.jsonl", "sft", plan)
-    kept = [(examples[r.key].messages(), r.text) for r in drawn]
+    kept = [(examples[r.key].messages(), r.text) for r in drawn if r.finish == "stop"]
+    assert kept
     fine_tune(new_adapter(policy.model, p), policy.tokenizer, kept, p, tmp_path, plan=plan, log=log)
     ours, plain = (
         read_rows(path, TrainingStep) for path in (tmp_path / "rsft" / "steps.jsonl", tmp_path / "sft.jsonl")
@@ -262,6 +263,25 @@ def test_dpa_with_one_direction_keeps_what_rsft_keeps_of_the_same_samples() -> N
     along = {(r.key, r.sample): scalarise(r.reward, v) for r in found}
     scaled = {(r.key, r.sample): weigh(r.reward, [7 * v[0], 7 * v[1]]) for r in found}
     assert best(found, along) == best(found, scaled)
+
+
+def test_what_was_cut_at_the_cap_is_never_learnt_as_an_answer() -> None:
+    from tradeoffs.preferences.sampling import Rated, best, pairs
+
+    def rated(key: int, sample: int, finish: str, text: str = "") -> Rated:
+        shared: dict[str, Any] = dict(tokens=3, helpfulness=0.0, verbosity=0.0)
+        return Rated(key=key, sample=sample, text=text or f"{key}/{sample}", finish=finish, **shared)  # type: ignore[arg-type]
+
+    rows = [
+        rated(0, 0, "length"),
+        rated(0, 1, "stop"),
+        rated(0, 2, "stop"),
+        rated(1, 0, "length"),
+        rated(1, 1, "length"),
+    ]
+    rewards = {(0, 0): 90.0, (0, 1): 10.0, (0, 2): 40.0, (1, 0): 5.0, (1, 1): 80.0}
+    assert best(rows, rewards) == [rows[2]]  # not the cut one of 90; nothing of the prompt whose responses were all cut
+    assert pairs(rows, rewards) == [(rows[2], rows[1])]
 
 
 @pytest.mark.parametrize(

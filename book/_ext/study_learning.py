@@ -163,6 +163,9 @@ def substitutions(results: Path) -> dict[str, str]:
     text = {f"learning_{row['run']}": sentence(row) for row in rows if row["run"] in SENTENCES}
     if rows:
         text["learning_all"] = overall(rows)
+    weights = _provenance(folder / "weights.json").get("rsft")
+    if weights:
+        text["learning_weights"] = f"$v = ({weights[0]:.2f}, {weights[1]:.2f})$"
     where = _provenance(folder / "provenance.json")
     if where:
         text["learning_setting"] = (
@@ -174,6 +177,7 @@ def substitutions(results: Path) -> dict[str, str]:
     }
     missing = {
         "learning_all",
+        "learning_weights",
         "learning_setting",
         "learning_dial",
         "learning_reward_models",

@@ -112,7 +112,8 @@ class RewardModel(NamedTuple):
 
     def summary(self) -> dict[str, Any]:
         """What a record says of it: everything but weights and bias."""
-        return {name: value for name, value in self._asdict().items() if name not in ("weights", "bias")}
+        found = {name: value for name, value in self._asdict().items() if name not in ("weights", "bias")}
+        return found | {"attributes": list(self.attributes)}  # as JSON gives it back
 
 
 def _spoil(rows: Sequence[dict[str, str]], seed: int) -> list[tuple[str, str, str, str]]:
