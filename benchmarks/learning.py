@@ -53,7 +53,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "dpa": SAMPLED | dict(method="dpa", angles=ANGLES, prompts=60, token_budget=45_000),
     "dpo": SAMPLED | dict(method="dpo", batch_size=4, learning_rate=1e-3),
     "rrhf": SAMPLED | dict(method="rrhf", batch_size=4),
-    "ppo": ONLINE | dict(method="ppo", token_budget=32_000),
+    "ppo": ONLINE | dict(method="ppo", token_budget=40_000, beta=0.02, learning_rate=2e-3),
     "rloo": ONLINE | dict(method="rloo", token_budget=20_000),
     "rlvr": ONLINE | dict(method="rlvr", domain="code", samples=8, prompts=8, token_budget=45_000, max_new_tokens=28),
     **{name: SAMPLED | dict(method="scalarization", weights=v) for name, v in FIXED.items()},

@@ -265,6 +265,23 @@ def test_dpa_with_one_direction_keeps_what_rsft_keeps_of_the_same_samples() -> N
     assert best(found, along) == best(found, scaled)
 
 
+@pytest.mark.parametrize("each", [1, 3])
+def test_directions_are_drawn_evenly_and_a_prompt_never_has_one_twice(each: int) -> None:
+    from collections import Counter, defaultdict
+
+    from tradeoffs.alignment.dpa import COPIES, draw_directions
+    from tradeoffs.tasks.examples import training_examples
+
+    angles = [-45.0, 0.0, 45.0]
+    examples, drawn = draw_directions(training_examples("general", 30, 0), angles, 1, each)
+    assert len({example.key for example in examples}) == len(drawn) == 30 * each
+    assert Counter(drawn.values()) == dict.fromkeys(angles, 10 * each)
+    own = defaultdict(set)
+    for example in examples:
+        own[example.key % COPIES].add(drawn[example.key])
+    assert {len(found) for found in own.values()} == {each}
+
+
 def test_what_was_cut_at_the_cap_is_never_learnt_as_an_answer() -> None:
     from tradeoffs.preferences.sampling import Rated, best, pairs
 

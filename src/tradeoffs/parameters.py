@@ -175,6 +175,11 @@ class AlignParameters(Parameters):
     angles: list[Angle] = Field(
         [-45.0, -22.5, 0.0, 22.5, 45.0], min_length=1, description="degrees; directions DPA trains on"
     )
+    angles_per_prompt: int = Field(
+        1,
+        ge=1,
+        description="different directions that DPA asks each prompt for, so that one prompt shows what a direction changes",
+    )
     seed: Seed = 0
     dtype: DType = "auto"
     device: Device = "auto"
@@ -195,6 +200,10 @@ class AlignParameters(Parameters):
             raise ValueError(f"samples: got {self.samples}; accepts at least 2 with {self.method}, which compares them")
         if on_line and self.batch_size % self.samples:
             raise ValueError(f"batch_size: got {self.batch_size}; accepts multiples of samples = {self.samples}")
+        if self.angles_per_prompt > len(set(self.angles)):
+            raise ValueError(
+                f"angles_per_prompt: got {self.angles_per_prompt}; accepts at most the {len(set(self.angles))} different angles"
+            )
         if not any(self.weights):
             raise ValueError(f"weights: got {self.weights}; accepts weights of which at least one is not 0")
         if self.micro_batch and self.batch_size % self.micro_batch:

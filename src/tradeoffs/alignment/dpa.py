@@ -18,18 +18,38 @@ from tradeoffs.alignment.rsft import on_the_best
 from tradeoffs.parameters import AlignParameters
 from tradeoffs.tasks.examples import Example
 
+COPIES = 10_000_000  # between the keys of one prompt's copies
 
-def draw_directions(examples: list[Example], angles: list[float], seed: int) -> dict[int, float]:
-    """One direction a prompt, every angle about equally often."""
+
+def draw_directions(
+    examples: list[Example], angles: list[float], seed: int, each: int = 1
+) -> tuple[list[Example], dict[int, float]]:
+    """Give prompts directions, with one each every angle about equally often.
+
+    Args:
+        each: different directions a prompt; it then stands there as often, under keys of its own.
+
+    Returns:
+        The prompts, and the angle of each by its key.
+    """
     rng = random.Random(f"directions/{seed}")
-    cycle = [angle for _ in range(len(examples) // len(angles) + 1) for angle in rng.sample(angles, len(angles))]
-    return {example.key: angle for example, angle in zip(examples, cycle, strict=False)}
+    turns: list[float] = []
+    found, drawn = [], {}
+    for example in examples:
+        if each == 1:
+            turns = turns or rng.sample(angles, len(angles))
+        own = [turns.pop()] if each == 1 else rng.sample(sorted(set(angles)), each)
+        for n, angle in enumerate(own):
+            copy = example._replace(key=example.key + n * COPIES)
+            found.append(copy)
+            drawn[copy.key] = angle
+    return found, drawn
 
 
 def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
     """Run `rounds` rounds; see `tradeoffs.alignment.align`."""
 
-    def draw(examples: list[Example], number: int) -> dict[int, float]:
-        return draw_directions(examples, parameters.angles, parameters.seed + number)
+    def draw(examples: list[Example], number: int) -> tuple[list[Example], dict[int, float]]:
+        return draw_directions(examples, parameters.angles, parameters.seed + number, parameters.angles_per_prompt)
 
     return rounds(parameters, folder, on_the_best(parameters), draw)

@@ -66,7 +66,7 @@ def rounds(
     parameters: AlignParameters,
     folder: Path,
     learn: Learn,
-    draw: Callable[[list[Example], int], Angles] | None = None,
+    draw: Callable[[list[Example], int], tuple[list[Example], Angles]] | None = None,
 ) -> dict[str, Any]:
     """Sample, rate and learn; a round that is done is not done again.
 
@@ -90,8 +90,9 @@ def rounds(
     spent = 0
     for number in range(1, parameters.rounds + 1):
         here = folder / f"round-{number}"
-        examples = prompts(parameters, number)
-        angles = draw(examples, number) if draw else {}
+        examples, angles = prompts(parameters, number), Angles()
+        if draw:
+            examples, angles = draw(examples, number)
         asked = [angles.get(example.key) for example in examples]
         share = number / parameters.rounds
         _check_budget(
