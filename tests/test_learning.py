@@ -152,7 +152,11 @@ def test_the_books_sentence_follows_the_interval() -> None:
 
 def test_the_books_summary_names_what_is_not_shown() -> None:
     text = study_learning.overall([row(), row(run="ppo", low="-1", learns="False")])
-    assert text == "Learning is shown for 1 of 2 runs: `rsft`. Not shown for `ppo`."
+    assert text.startswith(
+        "Learning is shown for 1 of 2 runs: `rsft`. Not shown for `ppo`. Still to be measured: `sft`"
+    )
+    every = study_learning.overall([row(run=run) for run in study_learning.SENTENCES])
+    assert "measured" not in every and "Not shown" not in every
 
 
 def test_without_results_the_pages_name_the_command(tmp_path: Path) -> None:

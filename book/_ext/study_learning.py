@@ -121,7 +121,10 @@ def overall(rows: list[dict[str, str]]) -> str:
     learns = [f"`{row['run']}`" for row in rows if row["learns"] == "True"]
     rest = [f"`{row['run']}`" for row in rows if row["learns"] != "True"]
     text = f"Learning is shown for {len(learns)} of {len(rows)} runs" + (f": {', '.join(learns)}." if learns else ".")
-    return text + (f" Not shown for {', '.join(rest)}." if rest else "")
+    if rest:
+        text += f" Not shown for {', '.join(rest)}."
+    left = [f"`{run}`" for run in SENTENCES if run not in {row["run"] for row in rows}]
+    return text + (f" Still to be measured: {', '.join(left)}." if left else "")
 
 
 def dial_sentence(folder: Path) -> str:
