@@ -11,21 +11,22 @@ import pytest
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "tradeoffs"
 FILES = sorted(SOURCE.rglob("*.py"))
-BASIS = {"records", "parameters", "progress"}
+BASIS = {"records", "parameters", "progress", "processes"}
 
 # Room -> what it may import, as prefixes of dotted names below `tradeoffs`.
 ALLOWED: dict[str, set[str]] = {
     "__init__": set(),
     "records": set(),
     "parameters": set(),
-    "progress": set(),
+    "processes": set(),
+    "progress": {"processes"},
     "profiles": {"parameters"},
     "models": {"parameters", "records"},
     "tasks": {"parameters", "records"},
     "grading": {"tasks", *BASIS},
     "inference": {"tasks", "models", "grading.extract", *BASIS},
-    "preferences": {"tasks", "models", "grading", "inference.engine", "records", "progress"},
-    "alignment": {"preferences", "models", "tasks", *BASIS},
+    "preferences": {"tasks", "models", "grading", "inference.engine", "records", "progress", "processes"},
+    "alignment": {"preferences", "models", "tasks", "inference.engine", *BASIS},
     "figures": set(),
     "analysis": {"tasks", "records", "figures"},
 }

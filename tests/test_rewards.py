@@ -130,23 +130,29 @@ def test_a_crash_that_speaks_of_values_is_no_wrong_value() -> None:
     assert code_helpfulness("x = 1", Verdict(problem_id=1, status="crashed", detail="value")) == 15
 
 
+def paired(rows: list[Rated], gap: float = 5.0) -> list[tuple[Rated, Rated]]:
+    return pairs(rows, {(row.key, row.sample): row.helpfulness for row in rows}, gap)
+
+
 def test_pairs_are_each_prompts_best_and_worst_the_clearest_first() -> None:
-    found = pairs(
+    found = paired(
         [rated(1, 0, 30), rated(1, 1, 60), rated(1, 2, 45), rated(2, 0, 100), rated(2, 1, 0), rated(2, 2, 15)]
     )
     assert [(good.text, bad.text) for good, bad in found] == [("2/0", "2/1"), ("1/1", "1/0")]
 
 
 def test_near_ties_and_equal_texts_are_no_pair() -> None:
-    assert pairs([rated(1, 0, 30.0), rated(1, 1, 34.9)]) == []
-    assert len(pairs([rated(1, 0, 30.0), rated(1, 1, 35.0)])) == 1
-    assert len(pairs([rated(1, 0, 30.0), rated(1, 1, 34.9)], gap=4.0)) == 1
-    assert pairs([rated(1, 0, 30.0, text="same"), rated(1, 1, 60.0, text="same")]) == []
-    assert pairs([rated(1, 0, 30.0)]) == []
+    assert paired([rated(1, 0, 30.0), rated(1, 1, 34.9)]) == []
+    assert len(paired([rated(1, 0, 30.0), rated(1, 1, 35.0)])) == 1
+    assert len(paired([rated(1, 0, 30.0), rated(1, 1, 34.9)], gap=4.0)) == 1
+    assert paired([rated(1, 0, 30.0, text="same"), rated(1, 1, 60.0, text="same")]) == []
+    assert paired([rated(1, 0, 30.0)]) == []
 
 
 def test_ties_are_broken_by_the_first_sample_and_the_prompt() -> None:
-    found = pairs([rated(2, 0, 15), rated(2, 1, 15), rated(2, 2, 60), rated(2, 3, 60), rated(1, 0, 0), rated(1, 1, 45)])
+    found = paired(
+        [rated(2, 0, 15), rated(2, 1, 15), rated(2, 2, 60), rated(2, 3, 60), rated(1, 0, 0), rated(1, 1, 45)]
+    )
     assert [(good.text, bad.text) for good, bad in found] == [("1/1", "1/0"), ("2/2", "2/0")]
 
 
