@@ -6,8 +6,11 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -78,6 +81,22 @@ def assert_equal(one: Path, other: Path) -> None:
     assert plain[0] == plain[1]
 
 
+@contextmanager
+def killed_at(step: int) -> Iterator[None]:
+    """Within this context a trainer dies when it has done that many steps."""
+    from tradeoffs.alignment.common import StepLog
+
+    original = StepLog.on_step_begin
+
+    def dies(self: Any, args: Any, state: Any, control: Any, **more: Any) -> None:
+        if state.global_step == step:
+            raise KeyboardInterrupt
+        original(self, args, state, control, **more)
+
+    with mock.patch.object(StepLog, "on_step_begin", dies), pytest.raises(KeyboardInterrupt):
+        yield
+
+
 @pytest.fixture(scope="module")
 def once(tiny: Path, grading_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every method's run in one piece, in a folder of its name."""
@@ -117,22 +136,11 @@ def test_two_processes_give_what_one_gives(tiny: Path, once: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("name", ["dpo", "rsft", "rrhf", "rloo", "rlvr", "dpa"])
 def test_a_run_killed_at_its_second_step_goes_on_to_the_same_adapter(
-    tiny: Path, once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    tiny: Path, once: Path, tmp_path: Path, name: str
 ) -> None:
-    from tradeoffs.alignment import common
-
-    original = common.StepLog.on_step_begin
-
-    def dies(self: Any, args: Any, state: Any, control: Any, **more: Any) -> None:
-        if state.global_step == 1:
-            raise KeyboardInterrupt
-        original(self, args, state, control, **more)
-
-    monkeypatch.setattr(common.StepLog, "on_step_begin", dies)
-    with pytest.raises(KeyboardInterrupt):
+    with killed_at(1):
         run(tiny, tmp_path / "cut", name)
     assert len(rows(tmp_path / "cut")) == 1
-    monkeypatch.setattr(common.StepLog, "on_step_begin", original)
     assert_equal(once / name, run(tiny, tmp_path / "cut", name))
 
 
@@ -148,23 +156,10 @@ def test_a_token_budget_is_spent_and_no_more_than_a_step_over(tiny: Path, tmp_pa
     assert rates[0] == pytest.approx(1e-4) and rates == sorted(rates, reverse=True) and rates[-1] < rates[0]
 
 
-def test_an_interrupted_budget_is_taken_up_where_it_was_left(
-    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from tradeoffs.alignment import common
-
+def test_an_interrupted_budget_is_taken_up_where_it_was_left(tiny: Path, tmp_path: Path) -> None:
     run(tiny, tmp_path / "whole", "sft", token_budget=2000)
-    original = common.StepLog.on_step_begin
-
-    def dies(self: Any, args: Any, state: Any, control: Any, **more: Any) -> None:
-        if state.global_step == 2:
-            raise KeyboardInterrupt
-        original(self, args, state, control, **more)
-
-    monkeypatch.setattr(common.StepLog, "on_step_begin", dies)
-    with pytest.raises(KeyboardInterrupt):
+    with killed_at(2):
         run(tiny, tmp_path / "cut", "sft", token_budget=2000)
-    monkeypatch.setattr(common.StepLog, "on_step_begin", original)
     assert_equal(tmp_path / "whole", run(tiny, tmp_path / "cut", "sft", token_budget=2000))
 
 

@@ -315,7 +315,7 @@ def run_trainer(trainer: Trainer, folder: Path) -> PeftModel:
     from accelerate.utils.memory import should_reduce_batch_size
     from peft import PeftModel
 
-    silence(trainer)
+    trainer.remove_callback(PrinterCallback)  # `StepLog` shows progress and keeps the numbers
     guard(trainer)
     checkpoint = processes.main_first(lambda: last_checkpoint(folder))
     try:
@@ -421,12 +421,6 @@ def _blame(trainer: Trainer, model: Any, inputs: Mapping[str, Any]) -> str:
     tokenizer: Any = trainer.processing_class
     text = str(tokenizer.decode(ids[place][mask[place].bool()])) if tokenizer else ""
     return f"sample {place + 1} of the batch gives such numbers; it begins {text[:80]!r}"
-
-
-def silence(trainer: Trainer) -> Trainer:
-    """Take out the callback that prints every log as a dictionary; `StepLog` shows progress and keeps the numbers."""
-    trainer.remove_callback(PrinterCallback)
-    return trainer
 
 
 def last_checkpoint(folder: Path) -> str | None:

@@ -7,6 +7,7 @@ IP-n, expert iteration).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -113,7 +114,8 @@ def rounds(
         )
         sampled = sum(row.prompt_tokens + row.tokens for row in responses)
         spent += sampled
-        rated = rate(responses, examples, of.reward_model, of.base, here, parameters.workers)
+        judged = functools.partial(rate, responses, examples, of.reward_model, of.base, here, parameters.workers)
+        rated = processes.main_first(judged)
         true = _worth(parameters, rated, angles, number, shuffle=False)
         worth = _worth(parameters, rated, angles, number, shuffle=parameters.shuffle_rewards)
         found.append(_summary(rated, best(rated, worth), true))

@@ -244,17 +244,6 @@ def rate(
     Returns:
         One `Rated` a response, also in `folder/rated.jsonl`.
     """
-    return processes.main_first(lambda: _rate(responses, examples, judge, base, folder, workers))
-
-
-def _rate(
-    responses: Sequence[Response],
-    examples: Sequence[Example],
-    judge: RewardModel | None,
-    base: Policy,
-    folder: Path,
-    workers: int,
-) -> list[Rated]:
     path = folder / "rated.jsonl"
     if (kept := read_rows(path, Rated)) and len(kept) == len(responses):
         return kept
