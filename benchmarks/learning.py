@@ -5,7 +5,7 @@ changed places (for supervised fine-tuning: on answers that have). Both policies
 fitted on true and on shuffled labels likewise. Started again, what is done is not done again; rows, tables and figures go to
 RESULTS/learning/, which the book reads.
 
-    python benchmarks/learning.py --reward-models              # everything, an hour and a half on two cores
+    python benchmarks/learning.py --reward-models              # everything, three hours on two cores
     python benchmarks/learning.py --methods rsft dpo           # two processes, each with other methods, may share the work
                                                                # once runs/learning/start is there
     python benchmarks/learning.py --methods                    # tables and figures of what there is
@@ -46,24 +46,28 @@ SAMPLED: dict[str, Any] = dict(
     domain="general", prompts=24, samples=4, max_new_tokens=44, weights=WEIGHTS, token_budget=11_000, learning_rate=2e-3
 )
 ONLINE = SAMPLED | dict(batch_size=16, learning_rate=1e-3)
-# Budgets are chosen for each method so that it takes about a minute and a half; true and shuffled runs have the same.
+# Budgets are chosen for each method, from trials on seed 0; true and shuffled runs have the same.
 RUNS: dict[str, dict[str, Any]] = {
     "sft": dict(method="sft", domain="code", batch_size=4, token_budget=10_000, learning_rate=1e-3),
-    "rsft": SAMPLED | dict(method="rsft"),
+    "rsft": SAMPLED | dict(method="rsft", prompts=48, samples=8, token_budget=60_000),
     "dpa": SAMPLED | dict(method="dpa", angles=ANGLES, prompts=60, token_budget=45_000),
     "dpo": SAMPLED | dict(method="dpo", batch_size=4, learning_rate=1e-3),
-    "rrhf": SAMPLED | dict(method="rrhf", batch_size=4),
-    "ppo": ONLINE | dict(method="ppo", token_budget=40_000, beta=0.02, learning_rate=2e-3),
+    "rrhf": SAMPLED | dict(method="rrhf", batch_size=4, prompts=32, samples=6, token_budget=50_000),
+    "ppo": ONLINE | dict(method="ppo", token_budget=60_000, beta=0.02),
     "rloo": ONLINE | dict(method="rloo", token_budget=20_000),
     "rlvr": ONLINE | dict(method="rlvr", domain="code", samples=8, prompts=8, token_budget=45_000, max_new_tokens=28),
-    **{name: SAMPLED | dict(method="scalarization", weights=v) for name, v in FIXED.items()},
+    **{
+        name: SAMPLED | dict(method="scalarization", weights=v, prompts=48, samples=8, token_budget=60_000)
+        for name, v in FIXED.items()
+    },
 }
 FAMILIES = {
     "imitation": ("sft", "dpo"),
     "selection": ("rsft", "rrhf", "dpa"),
     "reinforcement": ("ppo", "rloo", "rlvr"),
 }
-HELD_OUT = {"code": 32, "general": 32}
+HELD_OUT = {"code": 32, "general": 40}
+SAMPLES = 4  # responses to each
 
 
 class Outcome(Row):
@@ -80,7 +84,9 @@ class Outcome(Row):
 
 def settings(run: str) -> str:
     """Digest of everything that decides a run's numbers but the seed: rows made with other settings are not used."""
-    return hashlib.sha256(json.dumps([RUNS.get(run, run), START, HELD_OUT], sort_keys=True).encode()).hexdigest()[:12]
+    return hashlib.sha256(
+        json.dumps([RUNS.get(run, run), START, HELD_OUT, SAMPLES], sort_keys=True).encode()
+    ).hexdigest()[:12]
 
 
 def measured(kept: Path) -> list[Outcome]:
@@ -111,10 +117,8 @@ def outcomes(p: AlignParameters, run: str, start: Policy, of: Judges) -> Iterato
         yield from (Outcome(**tags, prompt=n, nll=value) for n, value in enumerate(nll(policy, examples)))
         return
     for angle in p.angles if p.method == "dpa" else [None]:
-        samples = 1 if p.method == "dpa" else 2
-        rows = evaluate(
-            policy, start, examples, of, angle=angle, samples=samples, max_new_tokens=p.max_new_tokens, seed=p.seed
-        )
+        cap = p.max_new_tokens
+        rows = evaluate(policy, start, examples, of, angle=angle, samples=SAMPLES, max_new_tokens=cap, seed=p.seed)
         yield from (Outcome(**tags, held_out=row) for row in rows)
 
 
@@ -125,7 +129,7 @@ def measure_start(start: Policy, of: Judges, kept: Path) -> None:
     for domain, like in (("general", "rsft"), ("code", "rlvr")):
         cap = int(RUNS[like]["max_new_tokens"])
         examples = held_out_examples(domain, HELD_OUT[domain])
-        rows = evaluate(start, start, examples, of, max_new_tokens=cap)
+        rows = evaluate(start, start, examples, of, samples=SAMPLES, max_new_tokens=cap)
         found = [
             Outcome(run=f"start-{domain}", settings=settings(f"start-{domain}"), seed=0, shuffled=False, held_out=row)
             for row in rows

@@ -560,6 +560,14 @@ def test_arms_answered_with_other_settings_or_fewer_problems_are_reported(runs: 
     assert any("answers of few to" in gap["what"] for gap in summary["missing"])
 
 
+def test_a_policy_that_learnt_nothing_is_reported(runs: Path) -> None:
+    path = runs / "align" / "sft" / "record.json"
+    record = json.loads(path.read_text())
+    record["summary"]["warning"] = "nothing was learnt"
+    path.write_text(json.dumps(record))
+    assert run(parameters(runs, "base", "sft")).summary["warnings"] == ["training of sft: nothing was learnt"]
+
+
 def test_answers_to_another_problem_set_are_refused(runs: Path) -> None:
     put_arm(runs, "odd", passing=1, tokens=20, seconds=0.4, ids=[0, 10**6])
     with pytest.raises(ValueError, match="lacks problem 1000000 that odd answers"):

@@ -15,6 +15,7 @@ from tradeoffs.alignment import align
 from tradeoffs.alignment.ppo import estimate, ppo_losses
 from tradeoffs.alignment.rrhf import IGNORED, collate, response_scores, rrhf_loss
 from tradeoffs.parameters import AlignParameters, ParameterError, check
+from tradeoffs.preferences.rewards import weigh
 from tradeoffs.records import TrainingStep, read_rows
 
 SMALL: dict[str, Any] = dict(
@@ -182,11 +183,11 @@ def test_ppo_resumes_to_the_same_adapter(tiny: Path, tmp_path: Path, monkeypatch
 
     done = []
 
-    def dies(*arguments: Any) -> Any:
+    def dies(*arguments: Any, **named: Any) -> Any:
         if done:
             raise KeyboardInterrupt
         done.append(1)
-        return original(*arguments)
+        return original(*arguments, **named)
 
     monkeypatch.setattr(ppo._Learner, "update", dies)
     with pytest.raises(KeyboardInterrupt):
@@ -195,6 +196,20 @@ def test_ppo_resumes_to_the_same_adapter(tiny: Path, tmp_path: Path, monkeypatch
     align(parameters(tiny, tmp_path / "cut", method="ppo", domain="general"))
     whole, cut = weights(tmp_path / "whole"), weights(tmp_path / "cut")
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
+
+
+def test_what_ppo_learns_does_not_depend_on_the_rewards_origin(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tradeoffs.alignment import ppo
+
+    given: dict[str, Any] = dict(method="ppo", domain="general", steps=1, batch_size=4)
+    align(parameters(tiny, tmp_path / "here", **given))
+    monkeypatch.setattr(ppo, "weigh", lambda reward, weights: weigh(reward, weights) - 300.0)
+    align(parameters(tiny, tmp_path / "shifted", **given))
+    here, shifted = weights(tmp_path / "here"), weights(tmp_path / "shifted")
+    assert any(here[name].abs().max() > 1e-4 for name in here if "lora_B" in name)
+    assert all(torch.allclose(here[name], shifted[name], atol=2e-6) for name in here)
 
 
 # ---------------------------------------------------------------- methods that sample
@@ -224,6 +239,14 @@ def test_every_method_returns_a_policy_and_the_same_record(
     if method in {"ppo", "rloo", "rlvr"}:
         assert all(row.helpfulness is not None and row.response_tokens and row.kl is not None for row in steps)
     assert align(p) == record  # a finished folder is returned as it is
+
+
+def test_a_training_without_any_gradient_says_so(tiny: Path, tmp_path: Path) -> None:
+    # A tiny random model never passes a task: all advantages are 0, and with them all gradients.
+    record = align(parameters(tiny, tmp_path / "idle", method="rlvr", domain="code"))
+    assert record.summary["warning"].startswith("nothing was learnt, every gradient was zero")
+    learnt = align(parameters(tiny, tmp_path / "sft"))
+    assert "warning" not in learnt.summary
 
 
 def test_rsft_with_one_sample_is_supervised_fine_tuning_on_it(tiny: Path, tmp_path: Path) -> None:

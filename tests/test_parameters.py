@@ -11,7 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from tradeoffs.parameters import MODELS, ParameterError, check, validate
+from tradeoffs.parameters import MODELS, AlignParameters, GenerateParameters, ParameterError, check, validate
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = list(MODELS)
@@ -164,3 +164,10 @@ def test_a_notebook_with_a_wrong_parameter_fails_within_seconds(tmp_path: Path, 
     assert not out.exists()
     # CPU seconds, not wall seconds: on an idle machine they are the same, on a busy one only these are the notebook's.
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 10
+
+
+def test_exponents_without_a_point_are_numbers_although_yaml_reads_text() -> None:
+    assert check(AlignParameters, {"learning_rate": "1e-3"}).learning_rate == 1e-3
+    assert check(GenerateParameters, {"policy": "1e3"}).policy == "1e3"
+    with pytest.raises(ParameterError, match="learning_rate: got '0.001x'"):
+        check(AlignParameters, {"learning_rate": "0.001x"})

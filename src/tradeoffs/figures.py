@@ -187,6 +187,9 @@ def tokens_per_second(throughput: pd.DataFrame) -> Figure:
 def training(steps: pd.DataFrame) -> Figure:
     """Did training move the policies? One panel a policy, since the methods' losses are different quantities.
 
+    Where responses are sampled at every step, the panel shows their reward: a policy gradient's loss says nothing, it is about zero by
+    construction.
+
     Args:
         steps: the table `training.csv`.
     """
@@ -202,16 +205,17 @@ def training(steps: pd.DataFrame) -> Figure:
         axes[0].set(xlabel="optimizer step (count)", ylabel="loss (nats)")
     for axis, (name, part) in zip(axes, curves.items(), strict=False):
         thin = part.sort_values("step").iloc[:: max(1, math.ceil(len(part) / MOST_POINTS))]
+        rewarded = thin["reward"].notna().all()
         axis.plot(
             thin["step"],
-            thin["loss"].astype(float),
+            thin["reward" if rewarded else "loss"].astype(float),
             color=BLUE,
             linewidth=1.4,
             marker="o",
             markersize=2.5 if len(thin) < 60 else 0,
         )
         axis.set_title(name, color=GREY, fontsize=FONT_PT, loc="left")
-        axis.set(xlabel="optimizer step (count)", ylabel="loss (nats)")
+        axis.set(xlabel="optimizer step (count)", ylabel="mean reward" if rewarded else "loss (nats)")
         axis.margins(y=0.1)
     return _settle(figure)
 

@@ -7,13 +7,25 @@ notebook there, within seconds and before a model is loaded, with one line that 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 Model = TypeVar("Model", bound="Parameters")
+
+EXPONENT = re.compile(r"[-+]?\d+[eE][-+]?\d+")
 
 
 class ParameterError(ValueError):
@@ -110,6 +122,13 @@ class Parameters(BaseModel):
     """Shared behaviour of the five notebooks' parameters: strict types, no unknown names."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _yaml_floats(cls, value: Any, info: ValidationInfo) -> Any:
+        """Take `1e-3` for a number: YAML 1.1, which Papermill and profiles are read by, sees text where the point is missing."""
+        number = cls.model_fields[str(info.field_name)].annotation is float
+        return float(value) if number and isinstance(value, str) and EXPONENT.fullmatch(value) else value
 
 
 class AlignParameters(Parameters):

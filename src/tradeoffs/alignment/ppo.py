@@ -10,7 +10,9 @@ Source: Schulman et al. 2017, arXiv 1707.06347, equation 7; the KL penalty per t
 Batches may be cut into micro-batches and spread over processes: the losses of the parts, each divided by the whole batch's counts, add up.
 TRL's PPOTrainer ended as experimental in TRL 1.11; advantages, returns and both losses here are those of its code on the same tensors
 (there is a test), as are the constants below. The value model is a linear layer on the last hidden states of the frozen reference: its
-trunk is shared and not trained, so that four models fit in the memory of one and a half.
+trunk is shared and not trained, so that four models fit in the memory of one and a half. It begins at the mean reward of the first batch:
+one that begins at 0 takes that mean for the merit of each response's last tokens, and PPO first learns to stop, or not to, whatever the
+reward says (the value's bias at the start: Yuan et al. 2025, arXiv 2503.01491).
 """
 
 from __future__ import annotations
@@ -187,7 +189,6 @@ class _Learner:
         self.accelerator = Accelerator(cpu=self.device.type == "cpu")
         self.value = torch.nn.Linear(model.config.hidden_size, 1).to(self.device)
         torch.nn.init.zeros_(self.value.weight)
-        torch.nn.init.zeros_(self.value.bias)
         self.trained = [weight for weight in [*model.parameters(), *self.value.parameters()] if weight.requires_grad]
         self.optimizer = torch.optim.AdamW(self.trained, lr=parameters.learning_rate, weight_decay=0.0)
         self.micro = micro_batch(parameters)[0]
@@ -220,13 +221,20 @@ class _Learner:
         """This process's micro-batches as rows of the whole batch."""
         return [slice(n, n + self.micro) for n in self.mine[:: self.micro]]
 
-    def update(self, responses: Sequence[_Response], scores: Tensor) -> dict[str, Any]:
+    def update(self, responses: Sequence[_Response], scores: Tensor, *, first: bool) -> dict[str, Any]:
         """Pass over one batch `EPOCHS` times; give the means for the record.
+
+        Args:
+            responses: the batch.
+            scores: reward of each, shape (responses,).
+            first: whether nothing was learnt yet.
 
         Raises:
             FloatingPointError: a loss is no number; the message names the sample.
         """
         p, scores = self.parameters, scores.to(self.device)
+        if first:
+            torch.nn.init.constant_(self.value.bias, float(scores.mean()))
         batch = lay_out([(r.prompt, r.ids) for r in responses], int(self.tokenizer.pad_token_id or 0), self.device)
         with torch.no_grad():
             looks = [look(self.model, batch.part(rows), p.temperature) for rows in self.parts()]
@@ -243,8 +251,8 @@ class _Learner:
             total = torch.zeros((), device=self.device)
             for rows in self.parts():
                 logp, _, _ = look(self.model, batch.part(rows), p.temperature)
-                first = rows.start - self.mine.start
-                values = self.value(hidden[first : first + self.micro])[..., 0]
+                begin = rows.start - self.mine.start
+                values = self.value(hidden[begin : begin + self.micro])[..., 0]
                 part = Estimates(*(tensor[rows] for tensor in estimates))
                 policy_loss, value_loss = ppo_losses(logp, values, old_logp[rows], old_values[rows], part, counts)
                 loss = policy_loss + VALUE_WEIGHT * value_loss
@@ -352,7 +360,8 @@ def _steps(
             if p.shuffle_rewards:
                 rewards = shuffled(rewards, [0] * len(rewards), p.seed + step)
             try:
-                row = learner.update(responses, torch.tensor([weigh(reward, p.weights) / 100 for reward in rewards]))
+                scores = torch.tensor([weigh(reward, p.weights) / 100 for reward in rewards])
+                row = learner.update(responses, scores, first=step == 0)
             except FloatingPointError as error:
                 raise FloatingPointError(
                     f"step {step + 1}: {error}; the state after the step before is kept; try a smaller learning_rate"

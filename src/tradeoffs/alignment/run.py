@@ -34,6 +34,12 @@ METHODS: dict[str, str] = {
 }
 
 
+IDLE = (
+    "nothing was learnt, every gradient was zero: no sampled response earned another reward than its fellows; give a start policy that "
+    "succeeds now and then, easier prompts, more samples or a lower temperature"
+)
+
+
 def align(parameters: AlignParameters) -> Record:
     """Train one policy and write `adapter/`, `steps.jsonl` and `record.json` into `parameters.out`.
 
@@ -63,6 +69,8 @@ def align(parameters: AlignParameters) -> Record:
     summary = importlib.import_module(METHODS[parameters.method]).train(parameters, folder)
     steps = read_rows(folder / "steps.jsonl", TrainingStep)
     done = sum(row.kind == "step" for row in steps)
+    if done and all(row.grad_norm == 0 for row in steps if row.kind == "step"):
+        summary["warning"] = IDLE
     record = Record(
         stage="align",
         parameters=parameters.model_dump(),

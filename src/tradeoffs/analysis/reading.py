@@ -122,7 +122,7 @@ def _uneven(arms: Mapping[str, pd.DataFrame], order: Sequence[str], missing: lis
             missing.append(Gap(f"answers of {arm} to {left} of the {len(asked)} problems that {order[0]} answered"))
 
 
-def _unlike(records: Mapping[str, Record]) -> list[str]:
+def _warnings(records: Mapping[str, Record]) -> list[str]:
     made = {name.removeprefix("generate-"): record for name, record in records.items() if name.startswith("generate-")}
     facts: dict[str, dict[str, Any]] = {}
     for arm, record in made.items():
@@ -133,7 +133,9 @@ def _unlike(records: Mapping[str, Record]) -> list[str]:
     for key, values in facts.items():
         if len({repr(value) for value in values.values()}) > 1 or len(values) < len(made):
             texts.append(f"arms differ in {key}: " + ", ".join(f"{arm} {value}" for arm, value in values.items()))
-    return texts
+    trained = {name.removeprefix("align-"): record for name, record in records.items() if name.startswith("align-")}
+    notes = {policy: record.summary.get("warning") for policy, record in trained.items()}
+    return texts + [f"training of {policy}: {note}" for policy, note in notes.items() if note]
 
 
 def hardware(record: Record) -> str:
@@ -186,4 +188,4 @@ def read_runs(runs: str, policies: Sequence[str], problems: str) -> Runs:
     if not arms and timings.empty:
         raise ValueError(f"runs: {runs} holds no answers of {', '.join(policies)} and no timings; run {REMEDY} first")
     training = _training(folder, records, missing)
-    return Runs(_join(arms, problems, policies), timings, training, records, missing, _unlike(records))
+    return Runs(_join(arms, problems, policies), timings, training, records, missing, _warnings(records))
