@@ -39,7 +39,11 @@ ANGLES = [-45.0, -22.5, 0.0, 22.5, 45.0]
 # Brief above all (-75 degrees): what methods are rewarded for here, but for SFT, RLVR and DPA. Length is measured without error, while the
 # reward model's helpfulness is not; small runs can show learning of the one sooner than of the other.
 WEIGHTS = [0.2588, -0.9659]
-START = dict(method="sft", domain="mixed", token_budget=30_000, batch_size=4, learning_rate=1e-3, seed=50)
+STARTS: dict[str, dict[str, Any]] = {
+    "start": dict(method="sft", domain="mixed", token_budget=30_000, batch_size=4, learning_rate=1e-3, seed=50),
+    # RLVR learns from tasks that are passed now and then: after the training above 2 to 8 % of samples pass at temperature 1
+    "start-code": dict(method="sft", domain="code", token_budget=60_000, batch_size=4, learning_rate=1e-3, seed=51),
+}
 # One policy for each trade-off, to set beside DPA's one for all; not compared with controls.
 FIXED = {"scalarization-45m": [0.7071, -0.7071], "scalarization-45p": [0.7071, 0.7071]}
 SAMPLED: dict[str, Any] = dict(
@@ -55,7 +59,9 @@ RUNS: dict[str, dict[str, Any]] = {
     "rrhf": SAMPLED | dict(method="rrhf", batch_size=4, prompts=32, samples=6, token_budget=50_000),
     "ppo": ONLINE | dict(method="ppo", token_budget=60_000, beta=0.02),
     "rloo": ONLINE | dict(method="rloo", token_budget=20_000),
-    "rlvr": ONLINE | dict(method="rlvr", domain="code", samples=8, prompts=8, token_budget=45_000, max_new_tokens=28),
+    "rlvr": ONLINE
+    | dict(method="rlvr", domain="code", samples=8, prompts=32, token_budget=60_000, max_new_tokens=32)
+    | dict(temperature=0.7, beta=0.02),
     **{
         name: SAMPLED | dict(method="scalarization", weights=v, prompts=48, samples=8, token_budget=60_000)
         for name, v in FIXED.items()
@@ -84,9 +90,13 @@ class Outcome(Row):
 
 def settings(run: str) -> str:
     """Digest of everything that decides a run's numbers but the seed: rows made with other settings are not used."""
-    return hashlib.sha256(
-        json.dumps([RUNS.get(run, run), START, HELD_OUT, SAMPLES], sort_keys=True).encode()
-    ).hexdigest()[:12]
+    told = [RUNS.get(run, run), STARTS[start_of(run)], HELD_OUT, SAMPLES]
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def start_of(run: str) -> str:
+    """Which policy a run starts from."""
+    return "start-code" if run in ("rlvr", "start-code") else "start"
 
 
 def measured(kept: Path) -> list[Outcome]:
@@ -98,7 +108,7 @@ def parameters(run: str, seed: int, shuffled: bool, work: Path) -> AlignParamete
     """The parameters of one run."""
     given = RUNS[run] | {"seed": seed, "shuffle_rewards": shuffled, "out": str(folder(work, run, seed, shuffled))}
     if run != "sft":
-        given["start"] = str(work / "start" / "adapter")
+        given["start"] = str(work / start_of(run) / "adapter")
     return AlignParameters(**given)
 
 
@@ -118,24 +128,31 @@ def outcomes(p: AlignParameters, run: str, start: Policy, of: Judges) -> Iterato
         return
     for angle in p.angles if p.method == "dpa" else [None]:
         cap = p.max_new_tokens
-        rows = evaluate(policy, start, examples, of, angle=angle, samples=SAMPLES, max_new_tokens=cap, seed=p.seed)
+        rows = evaluate(
+            policy,
+            start,
+            examples,
+            of,
+            angle=angle,
+            samples=SAMPLES,
+            temperature=p.temperature,
+            max_new_tokens=cap,
+            seed=p.seed,
+        )
         yield from (Outcome(**tags, held_out=row) for row in rows)
 
 
-def measure_start(start: Policy, of: Judges, kept: Path) -> None:
-    """Measure the policy that training starts from, once."""
-    if any(row.run.startswith("start") for row in measured(kept)):
+def measure_start(name: str, start: Policy, of: Judges, kept: Path) -> None:
+    """Measure a policy that training starts from, once."""
+    if any(row.run == name for row in measured(kept)):
         return
-    for domain, like in (("general", "rsft"), ("code", "rlvr")):
-        cap = int(RUNS[like]["max_new_tokens"])
-        examples = held_out_examples(domain, HELD_OUT[domain])
-        rows = evaluate(start, start, examples, of, samples=SAMPLES, max_new_tokens=cap)
-        found = [
-            Outcome(run=f"start-{domain}", settings=settings(f"start-{domain}"), seed=0, shuffled=False, held_out=row)
-            for row in rows
-        ]
-        append_jsonl(kept / "outcomes.jsonl", found)
-        report(f"start-{domain}", 0, False, found, 0, 0.0, 0.0)
+    like = AlignParameters(**RUNS["rlvr" if name == "start-code" else "rsft"])
+    examples = held_out_examples(like.domain, HELD_OUT[like.domain])
+    cap = like.max_new_tokens
+    rows = evaluate(start, start, examples, of, samples=SAMPLES, temperature=like.temperature, max_new_tokens=cap)
+    found = [Outcome(run=name, settings=settings(name), seed=0, shuffled=False, held_out=row) for row in rows]
+    append_jsonl(kept / "outcomes.jsonl", found)
+    report(name, 0, False, found, 0, 0.0, 0.0)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -149,10 +166,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--reward-models", action="store_true", help="fit reward models, too")
     a = parser.parse_args(argv)
     kept = a.results / "learning"
-    align(AlignParameters(**START, out=str(a.work / "start")))
-    start = load("embedded", str(a.work / "start" / "adapter"))
     of = judges(AlignParameters(domain="mixed"))
-    measure_start(start, of, kept)
+    starts = {}
+    for name in sorted({start_of(run) for run in a.methods}):
+        align(AlignParameters(**STARTS[name], out=str(a.work / name)))
+        starts[name] = load("embedded", str(a.work / name / "adapter"))
+        measure_start(name, starts[name], of, kept)
     done = {(row.run, row.seed, row.shuffled) for row in measured(kept)}
     for seed in a.seeds:
         for run in a.methods:
@@ -167,7 +186,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 p = parameters(run, seed, shuffled, a.work)
                 record = align(p)
                 trained = time.perf_counter() - began
-                found = list(outcomes(p, run, start, of))
+                found = list(outcomes(p, run, starts[start_of(run)], of))
                 steps = read_rows(Path(p.out) / "steps.jsonl", TrainingStep)
                 append_jsonl(
                     kept / "steps.jsonl",
@@ -230,7 +249,7 @@ def summarise(kept: Path) -> None:
     if len(table):
         table = table.set_index("run").loc[[run for run in ran if run in set(table["run"])]].reset_index()
         write_text(kept / "effects.csv", table.to_csv(index=False))
-        start = rows[rows["run"] == "start-general"]
+        start = rows[rows["run"] == "start"]
         figures_made = {
             "learning": figures.learning(table),
             "price": figures.price(table[table["run"] != "rlvr"], start[["tokens", "entropy"]].mean()),
@@ -264,7 +283,7 @@ def plane_points(rows: pd.DataFrame, turned: pd.DataFrame) -> pd.DataFrame:
         {"kind": "dpa", "label": f"{row['angle']:g}°"} | {name: row[name] for name in ("helpfulness", "verbosity")}
         for row in turned.to_dict("records")
     ]
-    fixed = {"scalarization-45m": "v at -45°", "scalarization-45p": "v at 45°", "start-general": "start"}
+    fixed = {"scalarization-45m": "v at -45°", "scalarization-45p": "v at 45°", "start": "start"}
     for run, label in fixed.items():
         own = rows[(rows["run"] == run) & ~rows["shuffled"]]
         if len(own):

@@ -65,7 +65,7 @@ def throughput() -> pd.DataFrame:
 def training() -> pd.DataFrame:
     return pd.DataFrame(
         [
-            {"policy": p, "step": i, "kind": "step", "loss": 2 / (i + 1), "reward": math.nan}
+            {"policy": p, "step": i, "kind": "step", "loss": 2 / (i + 1), "reward": 0.5, "response_tokens": math.nan}
             for p in ("sft", "dpo", "dpa")
             for i in range(1000)
         ]
@@ -142,12 +142,13 @@ def test_training_has_a_panel_a_policy() -> None:
     assert [axis.get_title(loc="left") for axis in figure.axes if axis.get_visible()] == ["sft", "dpo", "dpa"]
 
 
-def test_training_shows_rewards_where_every_step_has_one() -> None:
-    steps = pd.concat(
-        [training().assign(reward=math.nan), training().query("policy == 'dpa'").assign(policy="rloo", reward=0.5)]
-    )
-    titled = {axis.get_title(loc="left"): axis.get_ylabel() for axis in figures.training(steps).axes}
-    assert titled["dpa"] == "loss (nats)" and titled["rloo"] == "mean reward"
+def test_training_shows_rewards_where_every_step_samples() -> None:
+    sampled = training().query("policy == 'dpa'").assign(policy="rloo", response_tokens=20.0)
+    titled = {
+        axis.get_title(loc="left"): axis.get_ylabel()
+        for axis in figures.training(pd.concat([training(), sampled])).axes
+    }
+    assert titled["dpo"] == "loss (nats)" and titled["rloo"] == "mean reward"
 
 
 def test_labels_are_moved_apart_and_keep_their_order() -> None:

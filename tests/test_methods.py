@@ -305,6 +305,28 @@ def test_directions_are_drawn_evenly_and_a_prompt_never_has_one_twice(each: int)
     assert {len(found) for found in own.values()} == {each}
 
 
+def test_all_directions_of_a_prompt_choose_among_all_its_responses() -> None:
+    from tradeoffs.alignment.dpa import COPIES, pool
+    from tradeoffs.preferences.sampling import Rated
+
+    def rated(key: int, sample: int, text: str) -> Rated:
+        return Rated(key=key, sample=sample, text=text, tokens=1, helpfulness=1.0, verbosity=1.0)
+
+    alone = [rated(7, 0, "a"), rated(7, 1, "b"), rated(9, 0, "c")]
+    assert pool(alone) == alone
+    found = pool([rated(7, 0, "a"), rated(7 + COPIES, 0, "b"), rated(9, 0, "c"), rated(9 + 2 * COPIES, 0, "d")])
+    assert [(r.key, r.sample, r.text) for r in found] == [
+        (7, 0, "a"),
+        (7, 1, "b"),
+        (7 + COPIES, 0, "a"),
+        (7 + COPIES, 1, "b"),
+        (9, 0, "c"),
+        (9, 1, "d"),
+        (9 + 2 * COPIES, 0, "c"),
+        (9 + 2 * COPIES, 1, "d"),
+    ]
+
+
 def test_what_was_cut_at_the_cap_is_never_learnt_as_an_answer() -> None:
     from tradeoffs.preferences.sampling import Rated, best, pairs
 

@@ -205,7 +205,7 @@ def training(steps: pd.DataFrame) -> Figure:
         axes[0].set(xlabel="optimizer step (count)", ylabel="loss (nats)")
     for axis, (name, part) in zip(axes, curves.items(), strict=False):
         thin = part.sort_values("step").iloc[:: max(1, math.ceil(len(part) / MOST_POINTS))]
-        rewarded = thin["reward"].notna().all()
+        rewarded = thin[["reward", "response_tokens"]].notna().all(axis=None)
         axis.plot(
             thin["step"],
             thin["reward" if rewarded else "loss"].astype(float),

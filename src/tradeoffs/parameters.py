@@ -197,7 +197,7 @@ class AlignParameters(Parameters):
     angles_per_prompt: int = Field(
         1,
         ge=1,
-        description="different directions that DPA asks each prompt for, so that one prompt shows what a direction changes",
+        description="different directions that DPA asks each prompt for; all choose among all responses to the prompt",
     )
     seed: Seed = 0
     dtype: DType = "auto"

@@ -1,7 +1,9 @@
 """Directional preference alignment: one policy for all directions, by preference-conditioned rejection sampling.
 
 Each round: give every prompt a direction v, written as integers in the system prompt; sample several responses from the current policy;
-rate each by (helpfulness, verbosity); keep the one with the highest v . r; fine-tune on what was kept, with v in the system prompt.
+rate each by (helpfulness, verbosity); keep the one with the highest v . r; fine-tune on what was kept, with v in the system prompt. What a
+response is worth along v does not depend on the direction that it was sampled under: a prompt with several directions lets each choose
+among all its responses, which is best of n for a larger n at no further sampling.
 
 Source: DPA, arXiv 2402.18571 (algorithm figure and README; no public training code exists). Directions are drawn uniformly from
 `angles`; the paper's own distribution is not known.
@@ -16,6 +18,7 @@ from typing import Any
 from tradeoffs.alignment.rounds import rounds
 from tradeoffs.alignment.rsft import on_the_best
 from tradeoffs.parameters import AlignParameters
+from tradeoffs.preferences.sampling import Rated
 from tradeoffs.tasks.examples import Example
 
 COPIES = 10_000_000  # between the keys of one prompt's copies
@@ -46,10 +49,23 @@ def draw_directions(
     return found, drawn
 
 
+def pool(rated: list[Rated]) -> list[Rated]:
+    """Give every direction of a prompt all the prompt's responses, numbered anew; with one direction a prompt nothing changes."""
+    prompts: dict[int, dict[int, list[Rated]]] = {}
+    for row in rated:
+        prompts.setdefault(row.key % COPIES, {}).setdefault(row.key, []).append(row)
+    return [
+        row.model_copy(update={"key": key, "sample": number})
+        for copies in prompts.values()
+        for key in copies
+        for number, row in enumerate(row for own in copies.values() for row in own)
+    ]
+
+
 def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
     """Run `rounds` rounds; see `tradeoffs.alignment.align`."""
 
     def draw(examples: list[Example], number: int) -> tuple[list[Example], dict[int, float]]:
         return draw_directions(examples, parameters.angles, parameters.seed + number, parameters.angles_per_prompt)
 
-    return rounds(parameters, folder, on_the_best(parameters), draw)
+    return rounds(parameters, folder, on_the_best(parameters), draw, pool)

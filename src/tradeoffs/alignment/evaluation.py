@@ -58,11 +58,12 @@ def evaluate(
     *,
     angle: float | None = None,
     samples: int = 2,
+    temperature: float = 1.0,
     max_new_tokens: int = 48,
     seed: int = 0,
     workers: int = 2,
 ) -> list[HeldOut]:
-    """Sample at temperature 1 and measure.
+    """Sample and measure.
 
     Args:
         reference: the policy that training started from.
@@ -70,6 +71,7 @@ def evaluate(
         of: what rates the responses.
         angle: DPA's direction in the system prompt.
         samples: responses a prompt.
+        temperature: that responses are sampled at; entropy and KL are of the distribution at that temperature.
     """
     wanted = [
         Prompt((HELD_OUT, n, k), prompt_ids(policy.tokenizer, example, angle))
@@ -77,13 +79,13 @@ def evaluate(
         for k in range(samples)
     ]
     batches = decode(
-        policy, wanted, max_new_tokens=max_new_tokens, temperature=1.0, batch_size=SAMPLED_TOGETHER, seed=seed
+        policy, wanted, max_new_tokens=max_new_tokens, temperature=temperature, batch_size=SAMPLED_TOGETHER, seed=seed
     )
     found = sorted((row for batch in batches for row in batch), key=lambda row: row.key)
     with judging(examples, of.reward_model, of.base, workers) as judgement:
         rewards = judgement.rewards([(examples[row.key[1]].key, row.text, len(row.ids)) for row in found])
     first = [row for row in found if row.key[2] == 0]
-    measured = _divergence(policy, reference, first, {prompt.key: prompt.ids for prompt in wanted})
+    measured = _divergence(policy, reference, first, {prompt.key: prompt.ids for prompt in wanted}, temperature)
     return [
         HeldOut(
             key=examples[row.key[1]].key,
@@ -100,7 +102,11 @@ def evaluate(
 
 
 def _divergence(
-    policy: Policy, reference: Policy, rows: Sequence[Completion], asked: dict[tuple[int, ...], list[int]]
+    policy: Policy,
+    reference: Policy,
+    rows: Sequence[Completion],
+    asked: dict[tuple[int, ...], list[int]],
+    temperature: float,
 ) -> dict[tuple[int, ...], tuple[float, float]]:
     """(entropy, KL) of each response, by its key."""
     found: dict[tuple[int, ...], tuple[float, float]] = {}
@@ -109,8 +115,8 @@ def _divergence(
         part = order[first : first + 16]
         batch = lay_out([(asked[row.key], list(row.ids)) for row in part], 0, policy.model.device)
         with torch.inference_mode():
-            logp, entropy, _ = look(policy.model, batch, 1.0)
-            ref_logp, _, _ = look(reference.model, batch, 1.0)
+            logp, entropy, _ = look(policy.model, batch, temperature)
+            ref_logp, _, _ = look(reference.model, batch, temperature)
         acted = torch.arange(batch.width, device=logp.device)[None, :] < batch.lengths[:, None]
 
         def total(values: Tensor, acted: Tensor = acted) -> list[float]:

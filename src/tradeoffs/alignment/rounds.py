@@ -68,12 +68,14 @@ def rounds(
     folder: Path,
     learn: Learn,
     draw: Callable[[list[Example], int], tuple[list[Example], Angles]] | None = None,
+    pool: Callable[[list[Rated]], list[Rated]] | None = None,
 ) -> dict[str, Any]:
     """Sample, rate and learn; a round that is done is not done again.
 
     Args:
         learn: the method.
         draw: gives the prompts of a round their directions, which then stand in the system prompts and replace `weights`.
+        pool: gives prompts further responses to choose from.
 
     Returns:
         Means of what was sampled and of the best of each prompt's samples, by round.
@@ -116,6 +118,7 @@ def rounds(
         spent += sampled
         judged = functools.partial(rate, responses, examples, of.reward_model, of.base, here, parameters.workers)
         rated = processes.main_first(judged)
+        rated = pool(rated) if pool else rated
         true = _worth(parameters, rated, angles, number, shuffle=False)
         worth = _worth(parameters, rated, angles, number, shuffle=parameters.shuffle_rewards)
         found.append(_summary(rated, best(rated, worth), true))
