@@ -28,13 +28,16 @@ import pandas as pd
 from tradeoffs import figures
 from tradeoffs.alignment import align
 from tradeoffs.alignment.common import Judges, judges
-from tradeoffs.alignment.evaluation import HeldOut, evaluate, nll
+from tradeoffs.alignment.evaluation import HeldOut, evaluate, margins, nll
 from tradeoffs.analysis import learning
 from tradeoffs.models import Policy, load
 from tradeoffs.parameters import AlignParameters
+from tradeoffs.preferences.data import read_pairs
 from tradeoffs.records import Row, TrainingStep, append_jsonl, provenance, read_jsonl, read_rows, write_text
 from tradeoffs.tasks.examples import held_out_examples
 
+SHARED = Path(os.environ.get("TRADEOFFS_DATA", "../shared/data")) / "preferences"
+PAIRS = "alpaca-eval-pairs"
 ANGLES = [-45.0, -22.5, 0.0, 22.5, 45.0]
 # Brief above all (-75 degrees): what methods are rewarded for here, but for SFT, RLVR and DPA. Length is measured without error, while the
 # reward model's helpfulness is not; small runs can show learning of the one sooner than of the other.
@@ -56,6 +59,9 @@ RUNS: dict[str, dict[str, Any]] = {
     "rsft": SAMPLED | dict(method="rsft", prompts=48, samples=8, token_budget=60_000),
     "dpa": SAMPLED | dict(method="dpa", angles=ANGLES, prompts=60, token_budget=45_000),
     "dpo": SAMPLED | dict(method="dpo", batch_size=4, learning_rate=1e-3),
+    # on real pairs, judged by pairs beyond the first 200
+    "dpo-pairs": dict(method="dpo", preferences=PAIRS, data_limit=200)
+    | dict(batch_size=4, token_budget=40_000, learning_rate=3e-4),
     "rrhf": SAMPLED | dict(method="rrhf", batch_size=4, prompts=32, samples=6, token_budget=50_000),
     "ppo": ONLINE | dict(method="ppo", token_budget=60_000, beta=0.02),
     "rloo": ONLINE | dict(method="rloo", token_budget=20_000),
@@ -68,16 +74,16 @@ RUNS: dict[str, dict[str, Any]] = {
     },
 }
 FAMILIES = {
-    "imitation": ("sft", "dpo"),
+    "imitation": ("sft", "dpo", "dpo-pairs"),
     "selection": ("rsft", "rrhf", "dpa"),
     "reinforcement": ("ppo", "rloo", "rlvr"),
 }
-HELD_OUT = {"code": 32, "general": 40}
+HELD_OUT = {"code": 32, "general": 40}  # of pairs as many as of general prompts
 SAMPLES = 4  # responses to each
 
 
 class Outcome(Row):
-    """One response of one run to a held-out prompt; `sft` has a reference answer's likelihood instead."""
+    """One response of one run to a held-out prompt; `sft` has a reference answer's likelihood instead, `dpo-pairs` a pair's margin."""
 
     run: str
     settings: str
@@ -86,6 +92,7 @@ class Outcome(Row):
     held_out: HeldOut | None = None
     prompt: int | None = None
     nll: float | None = None
+    margin: float | None = None
 
 
 def settings(run: str) -> str:
@@ -107,6 +114,8 @@ def measured(kept: Path) -> list[Outcome]:
 def parameters(run: str, seed: int, shuffled: bool, work: Path) -> AlignParameters:
     """The parameters of one run."""
     given = RUNS[run] | {"seed": seed, "shuffle_rewards": shuffled, "out": str(folder(work, run, seed, shuffled))}
+    if "preferences" in given:
+        given["preferences"] = str(SHARED / f"{given['preferences']}.jsonl.gz")
     if run != "sft":
         given["start"] = str(work / start_of(run) / "adapter")
     return AlignParameters(**given)
@@ -125,6 +134,10 @@ def outcomes(p: AlignParameters, run: str, start: Policy, of: Judges) -> Iterato
     tags: dict[str, Any] = dict(run=run, settings=settings(run), seed=p.seed, shuffled=p.shuffle_rewards)
     if p.method == "sft":
         yield from (Outcome(**tags, prompt=n, nll=value) for n, value in enumerate(nll(policy, examples)))
+        return
+    if p.preferences:
+        pairs = read_pairs(p.preferences)[0][p.data_limit :][: HELD_OUT["general"]]
+        yield from (Outcome(**tags, prompt=n, margin=value) for n, value in enumerate(margins(policy, start, pairs)))
         return
     for angle in p.angles if p.method == "dpa" else [None]:
         cap = p.max_new_tokens
@@ -179,6 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 if (
                     (run, seed, shuffled) in done
                     or (shuffled and run in FIXED)
+                    or (run == "dpo-pairs" and not (SHARED / f"{PAIRS}.jsonl.gz").exists())
                     or a.only == ("true" if shuffled else "shuffled")
                 ):
                     continue
@@ -210,10 +224,9 @@ def fit_reward_models(seeds: Sequence[int], path: Path) -> None:
 
     known = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=["kind", "data", "seed", "shuffled"])
     done = set(known[["kind", "data", "seed", "shuffled"]].itertuples(index=False, name=None))
-    shared = Path(os.environ.get("TRADEOFFS_DATA", "../shared/data")) / "preferences"
     sources = [(kind, "own", "", None) for kind in KINDS]
-    for name in ("hh-rlhf-harmless-base-test", "alpaca-eval-pairs"):
-        if (file := shared / f"{name}.jsonl.gz").exists():
+    for name in ("hh-rlhf-harmless-base-test", PAIRS):
+        if (file := SHARED / f"{name}.jsonl.gz").exists():
             sources.append(("bradley-terry", name, str(file), 400))
     rows = known.to_dict("records")
     for kind, name, file, limit in sources:
@@ -304,6 +317,8 @@ def report(
             if (values := [value for row in rows if (value := getattr(row, name)) is not None])
         )
         text += f"  right {sum(row.helpfulness == 100 for row in rows) / len(rows):.3f}"
+    elif found[0].margin is not None:
+        text = f"ahead {sum((row.margin or 0.0) > 0 for row in found) / len(found):.3f}"
     else:
         text = f"nll {sum(row.nll or 0.0 for row in found) / len(found):.4f}"
     kind = "shuffled" if shuffled else "true"

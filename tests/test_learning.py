@@ -7,6 +7,7 @@ import random
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -165,3 +166,41 @@ def test_without_results_the_pages_name_the_command(tmp_path: Path) -> None:
     study_learning.stage(tmp_path, tmp_path / "book")
     staged = {path.name for path in (tmp_path / "book" / "_results" / "learning").iterdir()}
     assert {"learning.svg", "effects.csv", "effects_table.csv", "cost_table.csv"} <= staged
+
+
+def test_margins_are_dpos_implicit_rewards_from_whole_sequences(tiny: Path) -> None:
+    import torch
+
+    from tradeoffs.alignment.evaluation import margins
+    from tradeoffs.models import Policy, load
+    from tradeoffs.preferences.data import Pair
+
+    reference = load(str(tiny), dtype="float32")
+    moved = load(str(tiny), dtype="float32")
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for weight in moved.model.parameters():
+            weight += 0.05 * torch.randn_like(weight)
+    found = [
+        Pair([{"role": "user", "content": "Name a colour."}], "Blue is one of them.", "No."),
+        Pair([{"role": "user", "content": "Name a much longer colour, please."}], "Red.", "I would rather not."),
+        Pair([{"role": "user", "content": "word " * 600}], "too", "long"),
+    ]
+
+    def likelihood(policy: Policy, pair: Pair, answer: str) -> float:
+        tokenizer: Any = policy.tokenizer
+        head = tokenizer.apply_chat_template(pair.messages, add_generation_prompt=True, return_dict=False)
+        tail = [*tokenizer(answer)["input_ids"], tokenizer.eos_token_id]
+        with torch.no_grad():
+            logp = policy.model(torch.tensor([[*head, *tail]])).logits[0].double().log_softmax(-1)  # type: ignore[operator]
+        return sum(float(logp[len(head) - 1 + n, token]) for n, token in enumerate(tail))
+
+    expected = [
+        likelihood(moved, pair, pair.chosen)
+        - likelihood(reference, pair, pair.chosen)
+        - likelihood(moved, pair, pair.rejected)
+        + likelihood(reference, pair, pair.rejected)
+        for pair in found[:2]
+    ]
+    assert margins(moved, reference, found) == pytest.approx(expected, abs=1e-3)
+    assert margins(reference, reference, found) == [0.0, 0.0]

@@ -20,7 +20,7 @@ COMMAND = "python benchmarks/learning.py"
 COST = "python benchmarks/alignment.py"
 FIGURES = ("learning", "price", "dial", "plane", "curves_imitation", "curves_selection", "curves_reinforcement")
 DATA = ("effects", "dial", "directions")
-SENTENCES = ("sft", "dpo", "rsft", "rrhf", "dpa", "ppo", "rloo", "rlvr")
+SENTENCES = ("sft", "dpo", "dpo-pairs", "rsft", "rrhf", "dpa", "ppo", "rloo", "rlvr")
 
 
 def _read(path: Path) -> list[dict[str, str]]:
@@ -163,7 +163,7 @@ def substitutions(results: Path) -> dict[str, str]:
     """What prose may name; keys without data are left out, and the page says so."""
     folder = results / "learning"
     rows = _read(folder / "effects.csv")
-    text = {f"learning_{row['run']}": sentence(row) for row in rows if row["run"] in SENTENCES}
+    text = {f"learning_{row['run'].replace('-', '_')}": sentence(row) for row in rows if row["run"] in SENTENCES}
     if rows:
         text["learning_all"] = overall(rows)
     weights = _provenance(folder / "weights.json").get("rsft")
@@ -184,7 +184,7 @@ def substitutions(results: Path) -> dict[str, str]:
         "learning_setting",
         "learning_dial",
         "learning_reward_models",
-        *(f"learning_{run}" for run in SENTENCES),
+        *(f"learning_{run.replace('-', '_')}" for run in SENTENCES),
     }
     found = {key: value for key, value in text.items() if value}
     return dict.fromkeys(missing, f"*Not measured yet: `{COMMAND}` does it.*") | found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -16,6 +16,7 @@ from tradeoffs.alignment.common import Judges
 from tradeoffs.alignment.likelihood import lay_out, look
 from tradeoffs.inference.engine import Completion, Prompt, decode
 from tradeoffs.models import Policy
+from tradeoffs.preferences.data import Pair
 from tradeoffs.preferences.sampling import SAMPLED_TOGETHER, judging, prompt_ids
 from tradeoffs.records import Row
 from tradeoffs.tasks.examples import Example
@@ -125,6 +126,34 @@ def _divergence(
         for row, h, kl in zip(part, total(entropy), total(logp - ref_logp), strict=True):
             found[row.key] = (h / len(row.ids), kl)
     return found
+
+
+def margins(policy: Policy, reference: Policy, pairs: Sequence[Pair], max_length: int = 512) -> list[float]:
+    """How much more than the reference a policy prefers the chosen answer of each pair, nats, stop token included.
+
+    log(pi / pi_ref) of the chosen answer less that of the rejected one: DPO's implicit reward, but for beta. Pairs longer than
+    `max_length` tokens are left out.
+
+    Source: Rafailov et al. 2023, arXiv 2305.18290, section 4 (implicit reward).
+    """
+    tokenizer, rows = policy.tokenizer, []
+    for pair in pairs:
+        ids: Any = tokenizer.apply_chat_template(list(pair.messages), add_generation_prompt=True, return_dict=False)
+        answers = [
+            [*tokenizer(text)["input_ids"], int(tokenizer.eos_token_id or 0)] for text in (pair.chosen, pair.rejected)
+        ]
+        if len(ids) + max(map(len, answers)) <= max_length:
+            rows += [(list(ids), answer) for answer in answers]
+    ahead = [0.0] * len(rows)
+    order = sorted(range(len(rows)), key=lambda n: sum(map(len, rows[n])))
+    for first in range(0, len(order), 8):
+        part = order[first : first + 8]
+        batch = lay_out([rows[n] for n in part], 0, policy.model.device)
+        with torch.inference_mode():
+            logp, ref_logp = (look(model, batch, 1.0)[0] for model in (policy.model, reference.model))
+        for n, values, length in zip(part, logp - ref_logp, batch.lengths.tolist(), strict=True):
+            ahead[n] = float(values[:length].sum())
+    return [chosen - rejected for chosen, rejected in zip(ahead[::2], ahead[1::2], strict=True)]
 
 
 def nll(policy: Policy, examples: Sequence[Example]) -> list[float]:

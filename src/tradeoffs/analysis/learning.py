@@ -24,7 +24,8 @@ def objective(rows: pd.DataFrame, weights: Mapping[str, Sequence[float]]) -> pd.
     Args:
         rows: columns `run`, `nll`, `helpfulness`, `verbosity`, `angle` (degrees, NaN without).
         weights: of the reward, by run; runs that are not named here are rewarded otherwise: `sft` by likelihood (minus the negative
-            log-likelihood, nats a token), `rlvr` by verdicts (100 for a pass), and rows with an angle along it.
+            log-likelihood, nats a token), `rlvr` by verdicts (100 for a pass), rows with an angle along it, and rows with a `margin` by
+            whether the pair's chosen answer is ahead (100).
     """
     value = pd.Series(np.nan, index=rows.index)
     for run, (helpful, verbose) in weights.items():
@@ -32,6 +33,8 @@ def objective(rows: pd.DataFrame, weights: Mapping[str, Sequence[float]]) -> pd.
     along = np.radians(rows["angle"].astype(float))
     value = value.mask(rows["angle"].notna(), np.cos(along) * rows["helpfulness"] + np.sin(along) * rows["verbosity"])
     value = value.mask(rows["run"] == "rlvr", 100.0 * (rows["helpfulness"] == RIGHT))
+    if "margin" in rows:
+        value = value.mask(rows["margin"].notna(), 100.0 * (rows["margin"].astype(float) > 0))
     return value.mask(rows["run"] == "sft", -rows["nll"].astype(float))
 
 
