@@ -56,20 +56,20 @@ ONLINE = SAMPLED | dict(batch_size=16, learning_rate=1e-3)
 # Budgets are chosen for each method, from trials on seed 0; true and shuffled runs have the same.
 RUNS: dict[str, dict[str, Any]] = {
     "sft": dict(method="sft", domain="code", batch_size=4, token_budget=10_000, learning_rate=1e-3),
-    "rsft": SAMPLED | dict(method="rsft", prompts=48, samples=8, token_budget=60_000),
+    "rsft": SAMPLED | dict(method="rsft", prompts=48, samples=8, token_budget=45_000),
     "dpa": SAMPLED | dict(method="dpa", angles=ANGLES, prompts=60, token_budget=45_000),
     "dpo": SAMPLED | dict(method="dpo", batch_size=4, learning_rate=1e-3),
     # on real pairs, judged by pairs beyond the first 200
     "dpo-pairs": dict(method="dpo", preferences=PAIRS, data_limit=200)
     | dict(batch_size=4, token_budget=40_000, learning_rate=3e-4),
-    "rrhf": SAMPLED | dict(method="rrhf", batch_size=4, prompts=32, samples=6, token_budget=50_000),
+    "rrhf": SAMPLED | dict(method="rrhf", batch_size=4, prompts=32, samples=6, token_budget=36_000),
     "ppo": ONLINE | dict(method="ppo", token_budget=60_000, beta=0.02),
     "rloo": ONLINE | dict(method="rloo", token_budget=20_000),
     "rlvr": ONLINE
     | dict(method="rlvr", domain="code", samples=8, prompts=32, token_budget=60_000, max_new_tokens=32)
     | dict(temperature=0.7, beta=0.02),
     **{
-        name: SAMPLED | dict(method="scalarization", weights=v, prompts=48, samples=8, token_budget=60_000)
+        name: SAMPLED | dict(method="scalarization", weights=v, prompts=48, samples=8, token_budget=45_000)
         for name, v in FIXED.items()
     },
 }

@@ -29,7 +29,7 @@ from tradeoffs.analysis import (
 from tradeoffs.analysis.policies import front_shares, group_table
 from tradeoffs.analysis.resampling import Quantity, estimate, interval, sign_flip_p
 from tradeoffs.analysis.stage import COMPARED, ESTIMATES, VERDICTS
-from tradeoffs.analysis.wording import digits, span
+from tradeoffs.analysis.wording import digits, group, span
 from tradeoffs.parameters import AnalyseParameters
 from tradeoffs.records import Answer, Record, Timing, TrainingStep, append_jsonl, provenance, read_record, write_record
 from tradeoffs.records import Verdict as VerdictRow
@@ -558,6 +558,14 @@ def test_arms_answered_with_other_settings_or_fewer_problems_are_reported(runs: 
     summary = run(parameters(runs, "base", "few")).summary
     assert summary["warnings"] == ["arms differ in max_new_tokens: base 64, few 16"]
     assert any("answers of few to" in gap["what"] for gap in summary["missing"])
+
+
+def test_long_lists_of_policies_to_which_nothing_happened_go_without_numbers() -> None:
+    same = {name: ("no difference seen", f"{name}!") for name in "abcd"}
+    order = ["higher", "no difference seen"]
+    assert group({"x": ("higher", "×2")} | same, order) == "higher for x (×2); no difference seen for a, b, c, d"
+    del same["d"]
+    assert group(same, order) == "no difference seen for a (a!), b (b!), c (c!)"
 
 
 def test_a_policy_that_learnt_nothing_is_reported(runs: Path) -> None:

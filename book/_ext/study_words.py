@@ -7,7 +7,7 @@ verdict that the analysis stored with each comparison.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 Value = Mapping[str, Any]
@@ -30,6 +30,7 @@ TOST_WORDS = {
     "different": "Different from {baseline}",
     "inconclusive": "Neither shown equivalent nor shown different",
 }
+SAME, MOST_NUMBERS = "No difference seen", 3
 
 
 def number(x: float) -> str:
@@ -78,8 +79,14 @@ def interval(value: Value, *, change: bool = False) -> str:
     return f"{text} ({write(low, 'no lower limit')} to {write(high, 'no upper limit')})"
 
 
-def _sentence(groups: Mapping[str, list[str]]) -> str:
-    return " ".join(f"**{words}:** {', '.join(names)}." for words, names in groups.items() if names)
+def _sentence(groups: Mapping[str, list[tuple[str, str]]], quiet: Collection[str], brief: bool) -> str:
+    """A sentence a group; a long list of policies to which nothing happened is easier to read without numbers, which the tables have."""
+    parts = []
+    for words, named in groups.items():
+        plain = brief or (words in quiet and len(named) > MOST_NUMBERS)
+        shown = [f"`{policy}`" if plain else f"`{policy}` {numbers}" for policy, numbers in named]
+        parts += [f"**{words}:** {', '.join(shown)}."] if shown else []
+    return " ".join(parts)
 
 
 def finding(metric: str, comparisons: Mapping[str, Mapping[str, Value]], baseline: str, *, brief: bool = False) -> str:
@@ -93,10 +100,10 @@ def finding(metric: str, comparisons: Mapping[str, Mapping[str, Value]], baselin
     """
     rise, fall = DIRECTIONS.get(metric, ("Higher", "Lower"))
     words = {"higher": f"{rise} than {baseline}", "lower": f"{fall} than {baseline}"}
-    groups: dict[str, list[str]] = {
+    groups: dict[str, list[tuple[str, str]]] = {
         words["higher"]: [],
         words["lower"]: [],
-        "No difference seen": [],
+        SAME: [],
         "Not measured": [],
     }
     for policy, metrics in comparisons.items():
@@ -104,17 +111,18 @@ def finding(metric: str, comparisons: Mapping[str, Mapping[str, Value]], baselin
             continue
         value = metrics[metric]
         verdict = str(value.get("verdict") or "not measured")
-        shown = f"`{policy}`" if brief else f"`{policy}` {interval(value, change=True)}"
+        shown = (policy, interval(value, change=True))
         groups.setdefault(words.get(verdict, verdict.capitalize()), []).append(shown)
-    return _sentence(groups)
+    return _sentence(groups, [SAME], brief)
 
 
 def throughput_finding(throughput: Mapping[str, Mapping[str, Any]], baseline: str, *, brief: bool = False) -> str:
     """Group the policies by the verdict of the equivalence test of tokens per second."""
-    groups: dict[str, list[str]] = {text.format(baseline=baseline): [] for text in TOST_WORDS.values()}
+    said = {verdict: text.format(baseline=baseline) for verdict, text in TOST_WORDS.items()}
+    groups: dict[str, list[tuple[str, str]]] = {text: [] for text in said.values()}
     for policy, row in throughput.items():
         if policy == baseline or not row.get("ratio"):
             continue
-        words = TOST_WORDS.get(row.get("verdict", ""), TOST_WORDS["inconclusive"]).format(baseline=baseline)
-        groups[words].append(f"`{policy}`" if brief else f"`{policy}` {interval(row['ratio'])}")
-    return _sentence(groups)
+        words = said.get(row.get("verdict", ""), said["inconclusive"])
+        groups[words].append((policy, interval(row["ratio"])))
+    return _sentence(groups, [said["equivalent"], said["inconclusive"]], brief)

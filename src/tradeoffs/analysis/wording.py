@@ -17,6 +17,8 @@ THROUGHPUT_WORDS = {
     "both": "different, but within the margin",
     "inconclusive": "inconclusive",
 }
+# Verdicts of which a longer list is easier to read without numbers, which the tables have.
+QUIET, MOST_NUMBERS = (NO_DIFFERENCE, THROUGHPUT_WORDS["equivalent"], THROUGHPUT_WORDS["inconclusive"]), 3
 COLUMNS = {
     "pass_rate": "pass rate, %",
     "tokens_per_answer": "tokens/answer",
@@ -69,15 +71,13 @@ def group(items: Mapping[str, tuple[str, str]], order: Sequence[str], bare: Sequ
     Args:
         items: policy -> (verdict, numbers).
         order: verdicts in the order of the text.
-        bare: verdicts whose numbers are left out.
+        bare: verdicts whose numbers are left out; so are those of `QUIET` with more than `MOST_NUMBERS` policies.
     """
     parts = []
     for word in order:
-        named = [
-            policy if word in bare else f"{policy} ({numbers})"
-            for policy, (found, numbers) in items.items()
-            if found == word
-        ]
+        own = {policy: numbers for policy, (found, numbers) in items.items() if found == word}
+        plain = word in bare or (word in QUIET and len(own) > MOST_NUMBERS)
+        named = list(own) if plain else [f"{policy} ({numbers})" for policy, numbers in own.items()]
         if named:
             parts.append(f"{word} for {', '.join(named)}")
     return "; ".join(parts)
