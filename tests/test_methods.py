@@ -305,6 +305,17 @@ def test_directions_are_drawn_evenly_and_a_prompt_never_has_one_twice(each: int)
     assert {len(found) for found in own.values()} == {each}
 
 
+def test_a_prompts_directions_are_learnt_side_by_side() -> None:
+    from tradeoffs.alignment.common import together
+
+    rows = [f"{prompt}{angle}" for angle in "123" for prompt in "abcdefg"]
+    found = together(rows, [row[0] for row in rows], 6, 0)
+    assert len(found) == 24 and sorted(found[:21]) == sorted(rows) and found[21:] == found[:3]
+    assert all({row[1] for row in found[n : n + 3]} == set("123") for n in range(0, 24, 3))
+    assert all(len({row[0] for row in found[n : n + 6]}) == 2 for n in range(0, 18, 6))
+    assert [row[0] for row in found] != sorted(row[0] for row in found)
+
+
 def test_all_directions_of_a_prompt_choose_among_all_its_responses() -> None:
     from tradeoffs.alignment.dpa import COPIES, pool
     from tradeoffs.preferences.sampling import Rated

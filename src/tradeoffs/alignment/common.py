@@ -9,7 +9,7 @@ import math
 import random
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -519,6 +519,15 @@ def alike(rows: Sequence[T], lengths: Sequence[int], size: int, seed: int) -> li
         cut = [part[n : n + size] for n in range(0, len(part), size)]
         batches += rng.sample(cut, len(cut))
     return [rows[n] for batch in batches for n in batch]
+
+
+def together(rows: Sequence[T], groups: Sequence[Hashable], size: int, seed: int) -> list[T]:
+    """Arrange rows so that those of a group stand side by side, and groups in random order."""
+    places: dict[Hashable, list[int]] = {}
+    for n, group in enumerate(groups):
+        places.setdefault(group, []).append(n)
+    order = random.Random(f"together/{seed}").sample(list(places), len(places))
+    return whole_batches([rows[n] for group in order for n in places[group]], size)
 
 
 def fits(

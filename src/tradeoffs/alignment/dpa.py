@@ -3,7 +3,8 @@
 Each round: give every prompt a direction v, written as integers in the system prompt; sample several responses from the current policy;
 rate each by (helpfulness, verbosity); keep the one with the highest v . r; fine-tune on what was kept, with v in the system prompt. What a
 response is worth along v does not depend on the direction that it was sampled under: a prompt with several directions lets each choose
-among all its responses, which is best of n for a larger n at no further sampling.
+among all its responses, which is best of n for a larger n at no further sampling. A batch holds a prompt under all its directions: in
+batches of similar length each would hold one direction, and teach to be brief, then to be long, whatever is asked for.
 
 Source: DPA, arXiv 2402.18571 (algorithm figure and README; no public training code exists). Directions are drawn uniformly from
 `angles`; the paper's own distribution is not known.
@@ -49,11 +50,16 @@ def draw_directions(
     return found, drawn
 
 
+def prompt_of(key: int) -> int:
+    """The key of the prompt that a copy with a direction of its own was made from."""
+    return key % COPIES
+
+
 def pool(rated: list[Rated]) -> list[Rated]:
     """Give every direction of a prompt all the prompt's responses, numbered anew; with one direction a prompt nothing changes."""
     prompts: dict[int, dict[int, list[Rated]]] = {}
     for row in rated:
-        prompts.setdefault(row.key % COPIES, {}).setdefault(row.key, []).append(row)
+        prompts.setdefault(prompt_of(row.key), {}).setdefault(row.key, []).append(row)
     return [
         row.model_copy(update={"key": key, "sample": number})
         for copies in prompts.values()
@@ -68,4 +74,4 @@ def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
     def draw(examples: list[Example], number: int) -> tuple[list[Example], dict[int, float]]:
         return draw_directions(examples, parameters.angles, parameters.seed + number, parameters.angles_per_prompt)
 
-    return rounds(parameters, folder, on_the_best(parameters), draw, pool)
+    return rounds(parameters, folder, on_the_best(parameters, group=prompt_of), draw, pool)

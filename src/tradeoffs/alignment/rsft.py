@@ -9,6 +9,7 @@ Source: RLHFlow guidebook, section 3.5; Dong et al. 2023 (RAFT), arXiv 2304.0676
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,18 +27,23 @@ def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
     return rounds(parameters, folder, on_the_best(parameters))
 
 
-def on_the_best(parameters: AlignParameters) -> Learn:
+def on_the_best(parameters: AlignParameters, group: Callable[[int], Hashable] | None = None) -> Learn:
     """Fine-tune on the best response to each prompt.
+
+    Args:
+        group: of a prompt's key; the prompts of a group are learnt side by side.
 
     The method raises ValueError where no response ended by itself.
     """
 
     def learn(model: PeftModel, of: Round) -> PeftModel:
-        kept = [(of.messages[row.key], row.text) for row in best(of.rated, of.rewards)]
+        chosen = best(of.rated, of.rewards)
+        kept = [(of.messages[row.key], row.text) for row in chosen]
+        groups = [group(row.key) for row in chosen] if group else None
         if not kept:
             raise ValueError(
                 f"max_new_tokens: got {parameters.max_new_tokens}; every sampled response was cut there; accepts more"
             )
-        return fine_tune(model, of.tokenizer, kept, parameters, of.folder, plan=of.plan, log=of.log)
+        return fine_tune(model, of.tokenizer, kept, parameters, of.folder, plan=of.plan, log=of.log, groups=groups)
 
     return learn

@@ -6,7 +6,7 @@ Source: RLHFlow guidebook, section 1.1; TRL's SFTTrainer. The stage that every o
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from tradeoffs.alignment.common import (
     schedule,
     scored_positions_only,
     start_policy,
+    together,
     trainer_settings,
 )
 from tradeoffs.parameters import AlignParameters
@@ -42,8 +43,12 @@ def fine_tune(
     *,
     plan: Schedule,
     log: StepLog,
+    groups: Sequence[Hashable] | None = None,
 ) -> PeftModel:
     """Fine-tune on (messages, answer) pairs with completion-only loss, going on from the last checkpoint in `folder`.
+
+    Args:
+        groups: one for each pair; those of a group are learnt side by side. Without, batches hold pairs of similar length.
 
     Raises:
         ValueError: no conversation fits in `max_length`.
@@ -52,11 +57,16 @@ def fine_tune(
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
 
-    kept = [(m, a) for m, a in conversations if fits(tokenizer, m, [a], parameters.max_length)]
+    short = [n for n, (m, a) in enumerate(conversations) if fits(tokenizer, m, [a], parameters.max_length)]
+    kept = [conversations[n] for n in short]
     if not kept:
         raise ValueError(f"max_length: got {parameters.max_length}; no training example is that short")
     rows = [{"prompt": m, "completion": [{"role": "assistant", "content": a}]} for m, a in kept]
-    rows = alike(rows, [_characters(m) + len(a) for m, a in kept], parameters.batch_size, parameters.seed)
+    size, seed = parameters.batch_size, parameters.seed
+    if groups is None:
+        rows = alike(rows, [_characters(m) + len(a) for m, a in kept], size, seed)
+    else:
+        rows = together(rows, [groups[n] for n in short], size, seed)
     trainer = SFTTrainer(
         model=model,
         args=SFTConfig(
@@ -64,7 +74,7 @@ def fine_tune(
             max_length=parameters.max_length,
             completion_only_loss=True,
             packing=False,
-            train_sampling_strategy="sequential",  # in the order of `alike`
+            train_sampling_strategy="sequential",  # in the order of `rows`
         ),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
