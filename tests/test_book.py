@@ -282,7 +282,7 @@ def test_numbers_and_wording_follow_the_results(full: tuple[Path, dict[str, Text
     folder, pages = full
     before = pages["results.html"].text
     assert "Shorter than base: sft-code × 0.500 (0.450 to 0.550), sft-general" in before
-    assert "dpo × 0.900 (0.630 to no upper limit)" in before
+    assert "No difference seen: sft-code, sft-general, dpo" in before  # a long list without numbers
     assert "5 blocks used, 1 excluded" in before
     assert "Longer than base" not in before
     assert "Equivalent to base within the margin: sft-code" in before
@@ -295,7 +295,7 @@ def test_numbers_and_wording_follow_the_results(full: tuple[Path, dict[str, Text
     assert "Equivalent to base" not in after
     shutil.rmtree(folder / "results")
     write_results(folder / "results/laptop", length_ratio=1.02)
-    assert "No difference seen: sft-code × 1.020" in build(folder)["results.html"].text
+    assert "No difference seen: sft-code, sft-general" in build(folder)["results.html"].text
 
 
 def test_a_missing_figure_table_and_policy_are_named(tmp_path: Path) -> None:
@@ -359,3 +359,15 @@ def test_commands_on_the_rerun_page_name_known_parameters() -> None:
 def test_the_extension_knows_results_only() -> None:
     for path in (ROOT / "book/_ext").glob("*.py"):
         assert "tradeoffs" not in re.findall(r"^\s*(?:import|from) (\w+)", path.read_text(), re.MULTILINE), path
+
+
+def test_a_list_of_few_carries_its_numbers_and_open_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "book" / "_ext")
+    import study_words
+
+    open_ended = {"estimate": 0.9, "low": 0.63, "high": None, "unit": "ratio", "verdict": "no difference seen"}
+    compared = {name: {"seconds_per_correct": open_ended} for name in ("a", "b", "c")}
+    found = study_words.finding("seconds_per_correct", compared, "base")
+    assert found.startswith("**No difference seen:** `a` ×\u00a00.900 (0.630 to no upper limit), `b`")
+    found = study_words.finding("seconds_per_correct", compared | {"d": compared["a"]}, "base")
+    assert found == "**No difference seen:** `a`, `b`, `c`, `d`."
