@@ -5,7 +5,7 @@ changed places (for supervised fine-tuning: on answers that have). Both policies
 fitted on true and on shuffled labels likewise. Started again, what is done is not done again; rows, tables and figures go to
 RESULTS/learning/, which the book reads.
 
-    python benchmarks/learning.py --reward-models              # everything, three hours on two cores
+    python benchmarks/learning.py --reward-models              # everything, some hours on two cores
     python benchmarks/learning.py --methods rsft dpo           # two processes, each with other methods, may share the work
                                                                # once runs/learning/start is there
     python benchmarks/learning.py --methods                    # tables and figures of what there is
@@ -140,7 +140,6 @@ def outcomes(p: AlignParameters, run: str, start: Policy, of: Judges) -> Iterato
         yield from (Outcome(**tags, prompt=n, margin=value) for n, value in enumerate(margins(policy, start, pairs)))
         return
     for angle in p.angles if p.method == "dpa" else [None]:
-        cap = p.max_new_tokens
         rows = evaluate(
             policy,
             start,
@@ -149,7 +148,7 @@ def outcomes(p: AlignParameters, run: str, start: Policy, of: Judges) -> Iterato
             angle=angle,
             samples=SAMPLES,
             temperature=p.temperature,
-            max_new_tokens=cap,
+            max_new_tokens=p.max_new_tokens,
             seed=p.seed,
         )
         yield from (Outcome(**tags, held_out=row) for row in rows)
