@@ -36,9 +36,10 @@ from tradeoffs.preferences.data import read_pairs
 from tradeoffs.records import Row, TrainingStep, append_jsonl, provenance, read_jsonl, read_rows, write_text
 from tradeoffs.tasks.examples import held_out_examples
 
-SHARED = Path(os.environ.get("TRADEOFFS_DATA", "../shared/data")) / "preferences"
+DATA = Path(os.environ.get("TRADEOFFS_DATA", "../shared/data"))
+SHARED = DATA / "preferences"
 PAIRS = "alpaca-eval-pairs"
-ANGLES = [-45.0, -22.5, 0.0, 22.5, 45.0]
+ANGLES = [-90.0, -45.0, 0.0, 45.0, 90.0]
 # Brief above all (-75 degrees): what methods are rewarded for here, but for SFT, RLVR and DPA. Length is measured without error, while the
 # reward model's helpfulness is not; small runs can show learning of the one sooner than of the other.
 WEIGHTS = [0.2588, -0.9659]
@@ -57,7 +58,11 @@ ONLINE = SAMPLED | dict(batch_size=16, learning_rate=1e-3)
 RUNS: dict[str, dict[str, Any]] = {
     "sft": dict(method="sft", domain="code", batch_size=4, token_budget=10_000, learning_rate=1e-3),
     "rsft": SAMPLED | dict(method="rsft", prompts=48, samples=8, token_budget=45_000),
-    "dpa": SAMPLED | dict(method="dpa", angles=ANGLES, prompts=60, token_budget=45_000),
+    # Few prompts, learnt by heart before what they have in common is: that the direction decides how long an answer is. The cap leaves room
+    # for long answers: one that is cut is never kept.
+    "dpa": SAMPLED
+    | dict(method="dpa", instructions="code-alpaca-2k", prompts=80, samples=2, angles=ANGLES, angles_per_prompt=5)
+    | dict(max_new_tokens=72, max_length=160, batch_size=20, token_budget=400_000),
     "dpo": SAMPLED | dict(method="dpo", batch_size=4, learning_rate=1e-3),
     # on real pairs, judged by pairs beyond the first 200
     "dpo-pairs": dict(method="dpo", preferences=PAIRS, data_limit=200)
@@ -116,6 +121,8 @@ def parameters(run: str, seed: int, shuffled: bool, work: Path) -> AlignParamete
     given = RUNS[run] | {"seed": seed, "shuffle_rewards": shuffled, "out": str(folder(work, run, seed, shuffled))}
     if "preferences" in given:
         given["preferences"] = str(SHARED / f"{given['preferences']}.jsonl.gz")
+    if "instructions" in given:
+        given["instructions"] = str(DATA / "sft" / f"{given['instructions']}.jsonl.gz")
     if run != "sft":
         given["start"] = str(work / start_of(run) / "adapter")
     return AlignParameters(**given)
@@ -191,7 +198,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 if (
                     (run, seed, shuffled) in done
                     or (shuffled and run in FIXED)
-                    or (run == "dpo-pairs" and not (SHARED / f"{PAIRS}.jsonl.gz").exists())
+                    or (run in ("dpo-pairs", "dpa") and not DATA.is_dir())
                     or a.only == ("true" if shuffled else "shuffled")
                 ):
                     continue

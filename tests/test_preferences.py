@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 
 from tradeoffs.alignment import align
+from tradeoffs.alignment.common import prompts
+from tradeoffs.models import load
 from tradeoffs.parameters import AlignParameters
 from tradeoffs.preferences.attributes import PENALTIES, choose_penalty, fit_attributes, regression_loss
 from tradeoffs.preferences.data import Pair, read_instructions, read_pairs, read_ratings, transcript
-from tradeoffs.records import TrainingStep, read_rows
+from tradeoffs.preferences.sampling import Rated
+from tradeoffs.records import TrainingStep, digest, read_rows
 
 NAN = float("nan")
 
@@ -311,5 +314,49 @@ def test_dpo_and_sft_learn_from_real_files(tiny: Path, tmp_path: Path, data: Pat
     first = read_rows(tmp_path / "dpo" / "steps.jsonl", TrainingStep)[0]
     assert first.loss == pytest.approx(np.log(2), abs=1e-5)
     assert record.summary["pairs"] > 100 and record.summary["left_out"]["too long"] > 0
-    record = align(parameters(tiny, tmp_path / "sft", instructions=str(tasks)))
-    assert record.summary["examples"] > 1990 and record.counts["completed"] == 2
+    record = align(parameters(tiny, tmp_path / "sft", domain="mixed", instructions=str(tasks)))
+    assert record.summary["examples"] == 4 and record.counts["completed"] == 2
+
+
+def test_methods_that_sample_answer_the_prompts_of_a_file(tiny: Path, tmp_path: Path) -> None:
+    say = {"role": "system", "content": "Be a pirate."}
+    rows = [{"prompt": f"Name {word}.", "completion": f"{word}, {word} and a longer answer"} for word in ("ink", "oak")]
+    rows += [{"prompt": [say, {"role": "user", "content": "Name ice."}], "completion": "ice, me hearty"}]
+    rows += [{"prompt": "Name it. " * 200, "completion": "long"}]  # fits the model, but not max_length
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    p = parameters(
+        tiny, tmp_path / "dpa", method="dpa", domain="general", instructions=str(path), prompts=3, samples=2, angles=[45.0],
+        max_new_tokens=8,
+    )  # fmt: skip
+    tokenizer = load(str(tiny)).tokenizer
+    found = {str(e.prompt): e.messages(45.0) for e in prompts(p, tokenizer)}
+    assert len(found) == 3 and not any("Name it" in prompt for prompt in found)
+    systems = sorted(messages[0]["content"] for messages in found.values())
+    wish = " Maximise the rating: helpfulness*71 + verbosity*71."
+    assert systems == ["Be a pirate." + wish, *["You are a helpful assistant." + wish] * 2]
+    record = align(p)
+    assert (
+        record.inputs["instructions"] == digest(path)
+        and len(read_rows(tmp_path / "dpa/round-1/rated.jsonl", Rated)) == 6
+    )
+    for method in ("rloo", "ppo"):
+        record = align(parameters(
+            tiny, tmp_path / method, method=method, domain="mixed", instructions=str(path), prompts=4, samples=2, batch_size=4,
+            steps=1, max_new_tokens=8,
+        ))  # fmt: skip
+        assert record.counts["completed"] == 1
+    with pytest.raises(ValueError, match="max_length: got 24; all 4 instructions are longer"):
+        align(parameters(tiny, tmp_path / "none", domain="general", instructions=str(path), max_length=24))
+
+
+def test_instructions_need_a_domain_that_holds_them(tiny: Path, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"prompt": "q", "completion": "a"}) + "\n")
+    for wrong, message in (
+        (dict(method="rsft"), "domain: got 'code'; accepts 'general' or 'mixed' with instructions"),
+        (dict(method="rlvr", samples=2), "instructions: got a file; accepts '' with rlvr"),
+        (dict(method="dpo", domain="general", preferences=str(path)), "which bring their own prompts"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            parameters(tiny, tmp_path / "out", instructions=str(path), **wrong)

@@ -146,7 +146,9 @@ class AlignParameters(Parameters):
     instructions: Annotated[
         str,
         _known_data("instructions"),
-        Field(description="SFT: .jsonl[.gz] file or name of a data set to learn from; '' for the project's own"),
+        Field(
+            description="what to learn from, or to sample answers to: .jsonl[.gz] file or name of instructions; '' for the project's own"
+        ),
     ] = ""
     preferences: Annotated[
         str,
@@ -215,7 +217,8 @@ class AlignParameters(Parameters):
         on_line = self.method in {"rloo", "rlvr"} or (self.method == "scalarization" and self.optimizer == "rloo")
         if self.method in {"dpo", "rrhf"} and not self.preferences and self.batch_size > self.prompts:
             raise ValueError(f"batch_size: got {self.batch_size}; accepts at most prompts = {self.prompts}")
-        if (on_line or self.method in {"dpo", "rrhf", "dpa"}) and self.samples < 2:
+        pooled = self.method == "dpa" and self.angles_per_prompt > 1  # they choose among each other's responses
+        if (on_line or self.method in {"dpo", "rrhf", "dpa"}) and self.samples < 2 and not pooled:
             raise ValueError(f"samples: got {self.samples}; accepts at least 2 with {self.method}, which compares them")
         if on_line and self.batch_size % self.samples:
             raise ValueError(f"batch_size: got {self.batch_size}; accepts multiples of samples = {self.samples}")
@@ -231,9 +234,14 @@ class AlignParameters(Parameters):
             raise ValueError(f"reward_data: got {self.reward_data!r}; accepts ratings with reward_model 'attributes'")
         if self.reward_data in DATA_SETS["ratings"] and self.reward_model == "bradley-terry":
             raise ValueError(f"reward_data: got {self.reward_data!r}; accepts pairs with reward_model 'bradley-terry'")
-        for name, method in (("instructions", "sft"), ("preferences", "dpo")):
-            if getattr(self, name) and self.method != method:
-                raise ValueError(f"{name}: got a file; accepts '' with {self.method}: only {method} learns from one")
+        if self.preferences and self.method != "dpo":
+            raise ValueError(f"preferences: got a file; accepts '' with {self.method}: only dpo learns from one")
+        if self.instructions and self.preferences:
+            raise ValueError("instructions: got a file; accepts '' with preferences, which bring their own prompts")
+        if self.instructions and self.domain == "code" and self.method != "rlvr":
+            raise ValueError("domain: got 'code'; accepts 'general' or 'mixed' with instructions")
+        if self.method == "rlvr" and self.instructions:
+            raise ValueError("instructions: got a file; accepts '' with rlvr, which needs a verdict")
         if self.method == "rlvr" and self.domain != "code":
             raise ValueError(f"domain: got {self.domain!r}; accepts 'code' with rlvr, which needs a verdict")
         return self

@@ -9,7 +9,7 @@ import math
 import random
 import shutil
 import time
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -20,10 +20,12 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerContr
 from tradeoffs import processes
 from tradeoffs.models import Policy, load
 from tradeoffs.parameters import AlignParameters
+from tradeoffs.preferences.data import read_instructions
 from tradeoffs.preferences.reward_model import RewardModel, load_or_fit
 from tradeoffs.progress import bar
 from tradeoffs.records import TrainingStep, append_jsonl, read_rows
 from tradeoffs.tasks.examples import Example, training_examples
+from tradeoffs.tasks.prompts import Message, Question, general_messages
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
@@ -298,11 +300,39 @@ def judges(parameters: AlignParameters) -> Judges:
     return Judges(base, fitted)
 
 
-def prompts(parameters: AlignParameters, number: int = 1) -> list[Example]:
-    """The training prompts of a round, each with its reference answer."""
+def prompts(parameters: AlignParameters, tokenizer: PreTrainedTokenizerBase, number: int = 1) -> list[Example]:
+    """The training prompts of a round, each with its reference answer; see `instructions`."""
+
+    def short(messages: list[Message], _: str) -> bool:
+        return fits(tokenizer, messages, [], parameters.max_length - parameters.max_new_tokens)
+
     return training_examples(
-        parameters.domain, parameters.prompts, parameters.seed + 100 * number, parameters.code_share
+        parameters.domain,
+        parameters.prompts,
+        parameters.seed + 100 * number,
+        parameters.code_share,
+        instructions(parameters, short),
     )
+
+
+def instructions(
+    parameters: AlignParameters, short: Callable[[list[Message], str], bool]
+) -> list[tuple[Question, str]] | None:
+    """The instructions that a file or data set holds, but those that are too long; None for the project's own.
+
+    Args:
+        short: whether a conversation and its answer are not too long.
+
+    Raises:
+        ValueError: none is short enough.
+    """
+    if not parameters.instructions:
+        return None
+    found = read_instructions(parameters.instructions, parameters.data_limit or None)
+    kept: list[tuple[Question, str]] = [row for row in found if short(general_messages(row[0]), row[1])]
+    if not kept:
+        raise ValueError(f"max_length: got {parameters.max_length}; all {len(found)} instructions are longer")
+    return kept
 
 
 def run_trainer(trainer: Trainer, folder: Path) -> PeftModel:
@@ -535,4 +565,5 @@ def fits(
 ) -> bool:
     """Whether a prompt with each of its answers stays within `max_length` tokens; nothing is ever cut silently."""
     prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
-    return all(len(prompt) + len(tokenizer(answer)["input_ids"]) + 1 <= max_length for answer in answers)
+    longest = max((len(tokenizer(answer)["input_ids"]) + 1 for answer in answers), default=0)
+    return len(prompt) + longest <= max_length

@@ -312,7 +312,7 @@ def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
     from accelerate.utils.memory import should_reduce_batch_size
 
     start, plan = start_policy(parameters), schedule(parameters)
-    of, examples = judges(parameters), prompts(parameters)
+    of, examples = judges(parameters), prompts(parameters, start.tokenizer)
     learner = _Learner(parameters, new_adapter(start.model, parameters), start.tokenizer)
     checkpoints, path = _Checkpoints(folder), folder / "steps.jsonl"
     first = checkpoints.load(learner.model, learner.value, learner.optimizer)

@@ -88,7 +88,7 @@ def reinforce(
             f"{parameters.samples}, so that a prompt's samples stay together"
         )
     policy, plan = start_policy(parameters), schedule(parameters)
-    of, examples = judges(parameters), prompts(parameters)
+    of, examples = judges(parameters), prompts(parameters, policy.tokenizer)
     settings = trainer_settings(parameters, folder, plan) | dict(
         num_generations=parameters.samples,
         max_completion_length=parameters.max_new_tokens,

@@ -93,7 +93,7 @@ def rounds(
     spent = 0
     for number in range(1, parameters.rounds + 1):
         here = folder / f"round-{number}"
-        examples, angles = prompts(parameters, number), Angles()
+        examples, angles = prompts(parameters, start.tokenizer, number), Angles()
         if draw:
             examples, angles = draw(examples, number)
         asked = [angles.get(example.key) for example in examples]

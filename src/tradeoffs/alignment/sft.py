@@ -16,6 +16,7 @@ from tradeoffs.alignment.common import (
     alike,
     finish,
     fits,
+    instructions,
     new_adapter,
     run_trainer,
     schedule,
@@ -25,7 +26,6 @@ from tradeoffs.alignment.common import (
     trainer_settings,
 )
 from tradeoffs.parameters import AlignParameters
-from tradeoffs.preferences.data import read_instructions
 from tradeoffs.tasks.examples import training_examples
 from tradeoffs.tasks.prompts import Message
 
@@ -90,20 +90,22 @@ def _characters(messages: Sequence[Message]) -> int:
 
 def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
     """Fine-tune on verifiable tasks (`code`), instructions (`general`), or both (`mixed`); see `tradeoffs.alignment.align`."""
-    policy, plan, rng = start_policy(parameters), schedule(parameters), random.Random(parameters.seed)
-    if parameters.instructions:
-        conversations = read_instructions(parameters.instructions, parameters.data_limit or None)
-        rng.shuffle(conversations)
-    else:
-        # With a budget more than enough: its shortest examples have some 40 tokens.
-        count = plan.limit // 40 if plan.limit else plan.steps * parameters.batch_size
-        examples = training_examples(parameters.domain, count, parameters.seed, parameters.code_share)
-        conversations = [(example.messages(), example.reference) for example in examples]
+    policy, plan = start_policy(parameters), schedule(parameters)
+    # With a budget more than enough: its shortest examples have some 40 tokens.
+    count = plan.limit // 40 if plan.limit else plan.steps * parameters.batch_size
+
+    def short(messages: list[Message], answer: str) -> bool:
+        return fits(policy.tokenizer, messages, [answer], parameters.max_length)
+
+    rows = instructions(parameters, short)
+    examples = training_examples(parameters.domain, count, parameters.seed, parameters.code_share, rows)
+    conversations = [(example.messages(), example.reference) for example in examples]
     if parameters.shuffle_rewards:
         answers = [answer for _, answer in conversations]
-        rng.shuffle(answers)
+        random.Random(parameters.seed).shuffle(answers)
         conversations = [(messages, answer) for (messages, _), answer in zip(conversations, answers, strict=True)]
-    what = f"sft on {Path(parameters.instructions).name or parameters.domain}"
+    source = Path(parameters.instructions).name
+    what = f"sft on {parameters.domain}" + (f" ({source})" if source else "")
     log = StepLog(folder / "steps.jsonl", what, plan, peak=parameters.learning_rate)
     model = new_adapter(policy.model, parameters)
     model = fine_tune(model, policy.tokenizer, conversations, parameters, folder, plan=plan, log=log)

@@ -21,13 +21,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from tradeoffs.preferences import hub
 from tradeoffs.records import digest
-from tradeoffs.tasks.prompts import Message
+from tradeoffs.tasks.prompts import Message, Question
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-Question = str | list[Message]  # a text, or messages where there are several turns
 Parsed = TypeVar("Parsed")
 
 # kind -> (how errors call it, the form of a row)

@@ -26,12 +26,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tradeoffs.inference.engine import pad_left
 from tradeoffs.models import Policy, cache_folder
 from tradeoffs.preferences.attributes import fit_attributes
-from tradeoffs.preferences.data import Question, Ratings, identify, read_pairs, read_ratings
+from tradeoffs.preferences.data import Ratings, identify, read_pairs, read_ratings
 from tradeoffs.preferences.rewards import verbosity
 from tradeoffs.progress import bar
 from tradeoffs.records import write_text
 from tradeoffs.tasks import general
-from tradeoffs.tasks.prompts import Message, general_messages
+from tradeoffs.tasks.prompts import Question, general_messages
 
 if TYPE_CHECKING:
     import numpy as np
@@ -140,20 +140,14 @@ def spoil(rows: Sequence[dict[str, str]], seed: int) -> list[tuple[str, str, str
     return [(prompt, good, bad) for prompt, good, bad, _ in _spoil(rows, seed)]
 
 
-def _messages(question: Question) -> list[Message]:
-    """A prompt as the judge sees it, under the system prompt for general instructions unless it brings its own."""
-    if isinstance(question, str):
-        return general_messages(question)
-    own = bool(question) and question[0]["role"] == "system"
-    return list(question) if own else [general_messages("")[0], *question]
-
-
 def _encode(policy: Policy, texts: Sequence[tuple[Question, str]]) -> list[tuple[list[int], list[int]]]:
     """Token ids of each prompt, and of each response with its stop token."""
     tokenizer = policy.tokenizer
     rows = []
     for question, response in texts:
-        head: Any = tokenizer.apply_chat_template(_messages(question), add_generation_prompt=True, return_dict=False)
+        head: Any = tokenizer.apply_chat_template(
+            general_messages(question), add_generation_prompt=True, return_dict=False
+        )
         tail = tokenizer(response, add_special_tokens=False)["input_ids"]
         rows.append((list(head), [*tail, tokenizer.eos_token_id]))
     return rows

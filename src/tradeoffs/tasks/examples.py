@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from tradeoffs.tasks import general, synthetic
 from tradeoffs.tasks.format import Problem
-from tradeoffs.tasks.prompts import Message, code_messages, general_messages
+from tradeoffs.tasks.prompts import Message, Question, code_messages, general_messages
+
+Instruction = tuple[Question, str]  # with its answer
 
 HELD_OUT = 900_000_000  # seeds of tasks from here on are never trained on
 
@@ -18,13 +21,16 @@ class Example(NamedTuple):
 
     key: int
     domain: str
-    prompt: str
+    prompt: Question
     reference: str
     problem: Problem | None
 
     def messages(self, angle: float | None = None) -> list[Message]:
         """The rendered conversation up to the answer, with DPA's direction if `angle` is given."""
-        return (code_messages if self.domain == "code" else general_messages)(self.prompt, angle)
+        if self.domain == "code":
+            assert isinstance(self.prompt, str)
+            return code_messages(self.prompt, angle)
+        return general_messages(self.prompt, angle)
 
 
 def _code(count: int, seed: int) -> list[Example]:
@@ -32,18 +38,22 @@ def _code(count: int, seed: int) -> list[Example]:
     return [Example(i, "code", t["prompt"], t["reference_code"].rstrip("\n"), t) for i, t in enumerate(tasks)]
 
 
-def _general(count: int, seed: int) -> list[Example]:
+def _own() -> list[Instruction]:
     train, _ = general.split(general.load())
-    order: list[dict[str, str]] = []
+    return [(row["prompt"], row["response"]) for row in train]
+
+
+def _general(count: int, seed: int, rows: Sequence[Instruction]) -> list[Example]:
+    order: list[Instruction] = []
     rng = random.Random(f"general/{seed}")
     while len(order) < count:
-        order += rng.sample(train, len(train))
-    return [
-        Example(1_000_000 + i, "general", row["prompt"], row["response"], None) for i, row in enumerate(order[:count])
-    ]
+        order += rng.sample(rows, len(rows))
+    return [Example(1_000_000 + i, "general", *row, None) for i, row in enumerate(order[:count])]
 
 
-def training_examples(domain: str, count: int, seed: int, code_share: float = 0.5) -> list[Example]:
+def training_examples(
+    domain: str, count: int, seed: int, code_share: float = 0.5, instructions: Sequence[Instruction] | None = None
+) -> list[Example]:
     """Draw training examples; the same arguments give the same examples.
 
     Args:
@@ -51,14 +61,16 @@ def training_examples(domain: str, count: int, seed: int, code_share: float = 0.
         count: how many.
         seed: decides tasks, wording, data and order.
         code_share: share of code among `mixed` examples.
+        instructions: what general examples are drawn from; the project's own without. Drawn again once all were.
     """
+    rows = _own() if instructions is None else instructions
     if domain == "code":
         return _code(count, seed)
     if domain == "general":
-        return _general(count, seed)
+        return _general(count, seed, rows)
     # Place n is code where the count of code examples that are due, rounded up, goes up there.
     due = [math.ceil((n + 1) * code_share - 1e-9) > math.ceil(n * code_share - 1e-9) for n in range(count)]
-    code, text = iter(_code(sum(due), seed)), iter(_general(count - sum(due), seed))
+    code, text = iter(_code(sum(due), seed)), iter(_general(count - sum(due), seed, rows))
     return [next(code if is_code else text) for is_code in due]
 
 

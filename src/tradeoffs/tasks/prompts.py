@@ -8,6 +8,7 @@ CODE_SYSTEM = "You complete Python programs. Reply with the missing code only."
 GENERAL_SYSTEM = "You are a helpful assistant."
 
 Message = dict[str, str]
+Question = str | list[Message]  # a text, or messages where there are several turns
 
 
 def direction_weights(angle: float) -> tuple[int, int]:
@@ -38,6 +39,14 @@ def code_messages(prompt: str, angle: float | None = None) -> list[Message]:
     return [_system(CODE_SYSTEM, angle), {"role": "user", "content": prompt}]
 
 
-def general_messages(prompt: str, angle: float | None = None) -> list[Message]:
-    """Messages for a general instruction, with DPA's direction in the system prompt if `angle` is given."""
-    return [_system(GENERAL_SYSTEM, angle), {"role": "user", "content": prompt}]
+def general_messages(prompt: Question, angle: float | None = None) -> list[Message]:
+    """Messages for a general instruction, with DPA's direction in the system prompt if `angle` is given.
+
+    Args:
+        prompt: a text, or messages, which may bring a system prompt of their own.
+        angle: degrees.
+    """
+    turns = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
+    own = bool(turns) and turns[0]["role"] == "system"
+    base = turns[0]["content"] if own else GENERAL_SYSTEM
+    return [_system(base, angle), *turns[own:]]
