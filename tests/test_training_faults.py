@@ -59,7 +59,9 @@ def test_a_loss_that_is_no_number_names_step_and_sample_and_writes_no_checkpoint
     model = broken(tiny, tmp_path / "model", "zebra")
     lines = [{"prompt": f"Say {word}.", "completion": word} for word in ("one", "two", "three", "zebra")]
     data = write(tmp_path / "data.jsonl", lines)
-    p = parameters(model, tmp_path / "out", method="sft", domain="general", instructions=str(data))
+    p = parameters(
+        model, tmp_path / "out", method="sft", domain="general", instructions=str(data), steps=1, batch_size=4
+    )
     with pytest.raises(
         FloatingPointError, match=r"step 1: the loss is nan; sample \d of the batch .* begins .*Say zebra"
     ):
