@@ -450,7 +450,7 @@ def _blame(trainer: Trainer, model: Any, inputs: Mapping[str, Any]) -> str:
     place = bad.index(True)
     tokenizer: Any = trainer.processing_class
     text = str(tokenizer.decode(ids[place][mask[place].bool()])) if tokenizer else ""
-    return f"sample {place + 1} of the batch gives such numbers; it begins {text[:80]!r}"
+    return f"sample {place + 1} of the batch gives such numbers; it begins {text[:160]!r}"
 
 
 def last_checkpoint(folder: Path) -> str | None:
