@@ -37,7 +37,6 @@ from tradeoffs.records import Row, TrainingStep, append_jsonl, provenance, read_
 from tradeoffs.tasks.examples import held_out_examples
 
 DATA = Path(os.environ.get("TRADEOFFS_DATA", "../shared/data"))
-SHARED = DATA / "preferences"
 PAIRS = "alpaca-eval-pairs"
 ANGLES = [-90.0, -45.0, 0.0, 45.0, 90.0]
 # Brief above all (-75 degrees): what methods are rewarded for here, but for SFT, RLVR and DPA. Length is measured without error, while the
@@ -119,13 +118,19 @@ def measured(kept: Path) -> list[Outcome]:
 def parameters(run: str, seed: int, shuffled: bool, work: Path) -> AlignParameters:
     """The parameters of one run."""
     given = RUNS[run] | {"seed": seed, "shuffle_rewards": shuffled, "out": str(folder(work, run, seed, shuffled))}
-    if "preferences" in given:
-        given["preferences"] = str(SHARED / f"{given['preferences']}.jsonl.gz")
-    if "instructions" in given:
-        given["instructions"] = str(DATA / "sft" / f"{given['instructions']}.jsonl.gz")
+    given |= sources(run)
     if run != "sft":
         given["start"] = str(work / start_of(run) / "adapter")
     return AlignParameters(**given)
+
+
+def sources(run: str) -> dict[str, str]:
+    """The real data that a run learns from, by parameter."""
+    return {
+        name: str(DATA / where / f"{RUNS[run][name]}.jsonl.gz")
+        for name, where in (("preferences", "preferences"), ("instructions", "sft"))
+        if name in RUNS[run]
+    }
 
 
 def folder(work: Path, run: str, seed: int, shuffled: bool) -> Path:
@@ -198,7 +203,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 if (
                     (run, seed, shuffled) in done
                     or (shuffled and run in FIXED)
-                    or (run in ("dpo-pairs", "dpa") and not DATA.is_dir())
+                    or not all(Path(file).exists() for file in sources(run).values())
                     or a.only == ("true" if shuffled else "shuffled")
                 ):
                     continue
@@ -232,7 +237,7 @@ def fit_reward_models(seeds: Sequence[int], path: Path) -> None:
     done = set(known[["kind", "data", "seed", "shuffled"]].itertuples(index=False, name=None))
     sources = [(kind, "own", "", None) for kind in KINDS]
     for name in ("hh-rlhf-harmless-base-test", PAIRS):
-        if (file := SHARED / f"{name}.jsonl.gz").exists():
+        if (file := DATA / "preferences" / f"{name}.jsonl.gz").exists():
             sources.append(("bradley-terry", name, str(file), 400))
     rows = known.to_dict("records")
     for kind, name, file, limit in sources:

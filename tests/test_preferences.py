@@ -355,7 +355,7 @@ def test_instructions_need_a_domain_that_holds_them(tiny: Path, tmp_path: Path) 
     path.write_text(json.dumps({"prompt": "q", "completion": "a"}) + "\n")
     for wrong, message in (
         (dict(method="rsft"), "domain: got 'code'; accepts 'general' or 'mixed' with instructions"),
-        (dict(method="rlvr", samples=2), "instructions: got a file; accepts '' with rlvr"),
+        (dict(method="rlvr", samples=2), "instructions: got .*; accepts '' with rlvr"),
         (dict(method="dpo", domain="general", preferences=str(path)), "which bring their own prompts"),
     ):
         with pytest.raises(ValueError, match=message):

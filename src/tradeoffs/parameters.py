@@ -238,12 +238,11 @@ class AlignParameters(Parameters):
             raise ValueError(f"preferences: got a file; accepts '' with {self.method}: only dpo learns from one")
         if self.instructions and self.preferences:
             raise ValueError("instructions: got a file; accepts '' with preferences, which bring their own prompts")
-        if self.instructions and self.domain == "code" and self.method != "rlvr":
+        for name, needed in (("instructions", ""), ("domain", "code")):
+            if self.method == "rlvr" and (got := getattr(self, name)) != needed:
+                raise ValueError(f"{name}: got {got!r}; accepts {needed!r} with rlvr, which needs a verdict")
+        if self.instructions and self.domain == "code":
             raise ValueError("domain: got 'code'; accepts 'general' or 'mixed' with instructions")
-        if self.method == "rlvr" and self.instructions:
-            raise ValueError("instructions: got a file; accepts '' with rlvr, which needs a verdict")
-        if self.method == "rlvr" and self.domain != "code":
-            raise ValueError(f"domain: got {self.domain!r}; accepts 'code' with rlvr, which needs a verdict")
         return self
 
 

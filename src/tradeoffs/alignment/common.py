@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import gc
+import itertools
 import json
 import math
 import random
 import shutil
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -25,7 +26,7 @@ from tradeoffs.preferences.reward_model import RewardModel, load_or_fit
 from tradeoffs.progress import bar
 from tradeoffs.records import TrainingStep, append_jsonl, read_rows
 from tradeoffs.tasks.examples import Example, training_examples
-from tradeoffs.tasks.prompts import Message, Question, general_messages
+from tradeoffs.tasks.prompts import Question, general_messages
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
@@ -301,38 +302,29 @@ def judges(parameters: AlignParameters) -> Judges:
 
 
 def prompts(parameters: AlignParameters, tokenizer: PreTrainedTokenizerBase, number: int = 1) -> list[Example]:
-    """The training prompts of a round, each with its reference answer; see `instructions`."""
-
-    def short(messages: list[Message], _: str) -> bool:
-        return fits(tokenizer, messages, [], parameters.max_length - parameters.max_new_tokens)
-
-    return training_examples(
-        parameters.domain,
-        parameters.prompts,
-        parameters.seed + 100 * number,
-        parameters.code_share,
-        instructions(parameters, short),
-    )
+    """The training prompts of a round, each with its reference answer."""
+    return examples(parameters, tokenizer, parameters.prompts, parameters.seed + 100 * number)
 
 
-def instructions(
-    parameters: AlignParameters, short: Callable[[list[Message], str], bool]
-) -> list[tuple[Question, str]] | None:
-    """The instructions that a file or data set holds, but those that are too long; None for the project's own.
+def examples(parameters: AlignParameters, tokenizer: PreTrainedTokenizerBase, count: int, seed: int) -> list[Example]:
+    """Training examples of the domain, its instructions from the file or data set that the parameters name.
 
-    Args:
-        short: whether a conversation and its answer are not too long.
+    Of these, what would be longer than `max_length` is left out: SFT learns the answer, all others sample one of `max_new_tokens`.
 
     Raises:
-        ValueError: none is short enough.
+        ValueError: no instruction is short enough.
     """
-    if not parameters.instructions:
-        return None
-    found = read_instructions(parameters.instructions, parameters.data_limit or None)
-    kept: list[tuple[Question, str]] = [row for row in found if short(general_messages(row[0]), row[1])]
-    if not kept:
-        raise ValueError(f"max_length: got {parameters.max_length}; all {len(found)} instructions are longer")
-    return kept
+    rows: list[tuple[Question, str]] | None = None
+    if parameters.instructions:
+        found = read_instructions(parameters.instructions, parameters.data_limit or None)
+        random.Random(f"instructions/{seed}").shuffle(found)
+        learns = parameters.method == "sft"
+        limit = parameters.max_length - (0 if learns else parameters.max_new_tokens)
+        short = (row for row in found if fits(tokenizer, general_messages(row[0]), [row[1]] if learns else [], limit))
+        rows = list(itertools.islice(short, count))  # no more than are wanted are looked at: there may be very many
+        if not rows:
+            raise ValueError(f"max_length: got {parameters.max_length}; all {len(found)} instructions are longer")
+    return training_examples(parameters.domain, count, seed, parameters.code_share, rows)
 
 
 def run_trainer(trainer: Trainer, folder: Path) -> PeftModel:

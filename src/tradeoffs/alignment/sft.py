@@ -14,9 +14,9 @@ from tradeoffs.alignment.common import (
     Schedule,
     StepLog,
     alike,
+    examples,
     finish,
     fits,
-    instructions,
     new_adapter,
     run_trainer,
     schedule,
@@ -26,7 +26,6 @@ from tradeoffs.alignment.common import (
     trainer_settings,
 )
 from tradeoffs.parameters import AlignParameters
-from tradeoffs.tasks.examples import training_examples
 from tradeoffs.tasks.prompts import Message
 
 if TYPE_CHECKING:
@@ -93,13 +92,8 @@ def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
     policy, plan = start_policy(parameters), schedule(parameters)
     # With a budget more than enough: its shortest examples have some 40 tokens.
     count = plan.limit // 40 if plan.limit else plan.steps * parameters.batch_size
-
-    def short(messages: list[Message], answer: str) -> bool:
-        return fits(policy.tokenizer, messages, [answer], parameters.max_length)
-
-    rows = instructions(parameters, short)
-    examples = training_examples(parameters.domain, count, parameters.seed, parameters.code_share, rows)
-    conversations = [(example.messages(), example.reference) for example in examples]
+    found = examples(parameters, policy.tokenizer, count, parameters.seed)
+    conversations = [(example.messages(), example.reference) for example in found]
     if parameters.shuffle_rewards:
         answers = [answer for _, answer in conversations]
         random.Random(parameters.seed).shuffle(answers)

@@ -63,9 +63,9 @@ def training_examples(
         code_share: share of code among `mixed` examples.
         instructions: what general examples are drawn from; the project's own without. Drawn again once all were.
     """
-    rows = _own() if instructions is None else instructions
     if domain == "code":
         return _code(count, seed)
+    rows = _own() if instructions is None else instructions
     if domain == "general":
         return _general(count, seed, rows)
     # Place n is code where the count of code examples that are due, rounded up, goes up there.
