@@ -400,9 +400,12 @@ def test_policies_that_agree_exactly_are_equivalent() -> None:
 # The stage
 
 
-def put(folder: Path, stage: str, rows: list[Any], name: str, parameters: dict[str, Any]) -> None:
+def put(
+    folder: Path, stage: Any, rows: list[Any], name: str, parameters: dict[str, Any], summary: dict[str, Any] | None = None
+) -> None:
     append_jsonl(folder / name, rows)
-    write_record(folder, Record(stage=stage, parameters=parameters, counts={}, provenance=NO_MACHINE))  # type: ignore[arg-type]
+    record = Record(stage=stage, parameters=parameters, counts={}, summary=summary or {}, provenance=NO_MACHINE)
+    write_record(folder, record)
 
 
 def put_arm(runs: Path, arm: str, passing: int, tokens: int, seconds: float, ids: list[int] | None = None) -> None:
@@ -418,6 +421,7 @@ def put_arm(runs: Path, arm: str, passing: int, tokens: int, seconds: float, ids
             batch=0,
             batch_seconds=seconds,
             batch_size=1,
+            prefill_s=0.1,
             raw="x",
             code="x",
         )
@@ -427,7 +431,8 @@ def put_arm(runs: Path, arm: str, passing: int, tokens: int, seconds: float, ids
     judged = [VerdictRow(problem_id=i, status=s) for i, s in zip(ids, status, strict=True)]  # type: ignore[arg-type]
     adapter = "" if arm == "base" else f"runs/align/{arm}/adapter"
     parameters = {"policy": arm, "adapter": adapter, "angle": None, "max_new_tokens": 64}
-    put(runs / "generate" / arm, "generate", made, "answers.jsonl", parameters)
+    told = {"weight_bytes": 2.7e8, "kv_bytes_per_token": 23_040, "probe_tokens_per_s": [50.0, 51.0]}
+    put(runs / "generate" / arm, "generate", made, "answers.jsonl", parameters, told)
     put(runs / "grade" / arm, "grade", judged, "verdicts.jsonl", {})
 
 
@@ -469,12 +474,14 @@ def test_the_stage_writes_everything_the_book_reads(runs: Path) -> None:
     out = runs.parent / "results"
     assert read_record(out).summary == json.loads(json.dumps(record.summary))
     tables = {path.stem: pd.read_csv(path) for path in (out / "tables").glob("*.csv")}
-    named = "policies libraries tiers perturbations throughput training verdicts comparisons decomposition"
+    named = "policies libraries tiers perturbations throughput training verdicts comparisons decomposition seconds"
+    named += " roofline self_check controls"
     assert set(tables) == set(named.split())
     assert list(tables["verdicts"].columns) == VERDICTS
     assert list(tables["policies"].columns) == ESTIMATES and list(tables["comparisons"].columns) == COMPARED
-    assert all(len(table) for table in tables.values())
-    figures = "pass_rate seconds_per_correct tokens_per_answer tokens_per_second training tradeoff"
+    unchecked = ("roofline", "self_check", "controls")  # the timings here have none
+    assert all(len(table) for name, table in tables.items() if name not in unchecked)
+    figures = "pass_rate seconds_per_correct tokens_per_answer tokens_per_second training tradeoff waterfall self_check roofline"
     assert {path.stem for path in (out / "figures").glob("*.svg")} == set(figures.split())
     stages = {path.stem for path in (out / "stages").glob("*.json")}
     assert stages == {"throughput", "align-sft", "align-dpo"} | {

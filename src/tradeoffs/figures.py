@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -355,6 +356,72 @@ def block_speeds(timings: pd.DataFrame) -> Figure:
     return _settle(figure)
 
 
+def self_check(p: Sequence[float]) -> Figure:
+    """Does the timing method see differences where there are none?
+
+    Args:
+        p: p-values of comparisons of the baseline with itself.
+    """
+    figure, (axis,) = _figure(3.0)
+    axis.set(xlabel="p-value", ylabel="share of comparisons below it")
+    if not len(p):
+        _note(axis, "not measured: self_check = 0")
+        return _settle(figure)
+    ordered = np.sort(np.asarray(p, dtype=np.float64))
+    n = len(ordered)
+    axis.step([0, *ordered, 1], [0, *(np.arange(1, n + 1) / n), 1], where="post", color=BLUE, linewidth=1.8)
+    axis.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=":")
+    # Kolmogorov-Smirnov: in 95 % of checks of a sound method the whole curve stays in the band
+    half = 1.36 / math.sqrt(n)
+    x = np.linspace(0, 1, 50)
+    axis.fill_between(x, np.clip(x - half, 0, 1), np.clip(x + half, 0, 1), color=GREEN, alpha=0.15, linewidth=0)
+    axis.text(0.98, 0.06, f"band: 95 % of sound methods, {n} comparisons", ha="right", color=GREEN, fontsize=FONT_PT - 1)
+    axis.set(xlim=(0, 1), ylim=(0, 1))
+    return _settle(figure)
+
+
+def controls(found: Mapping[str, Any]) -> Figure:
+    """Does the timing method find changes that were made on purpose, under their own name?
+
+    Args:
+        found: see `tradeoffs.analysis.throughput.controls`.
+    """
+    figure, (axis,) = _figure(0.9 + 0.6 * max(1, len(found)))
+    axis.set_xlabel("change of seconds a row (%), 95 % interval; | as made on purpose")
+    if not found:
+        _note(axis, "not measured: self_check = 0")
+        return _settle(figure)
+    rows = [
+        {"name": f"{name.removeprefix('control: ')}: {row['factor']}", "reason": None}
+        | {key: row["share"][key] for key in ("estimate", "low", "high")}
+        for name, row in found.items()
+    ]
+    _dots(axis, pd.DataFrame(rows), scale=100)
+    for y, row in enumerate(found.values()):
+        axis.plot([100 * row["true"]] * 2, [y - 0.25, y + 0.25], color=GREEN, linewidth=1.8)
+    return _settle(figure)
+
+
+def roofline(table: pd.DataFrame) -> Figure:
+    """How far from the machine's limit do the policies decode?
+
+    Args:
+        table: `roofline.csv`.
+    """
+    rows = table.assign(estimate=100 * table["share"], low=np.nan, high=np.nan, reason=None)
+    rows["name"] = rows["policy"] + ", " + rows["batch_size"].astype(str) + " rows"
+    figure, (axis,) = _figure(0.9 + 0.44 * max(1, len(rows)))
+    axis.set_xlabel("decoding speed (% of the limit that memory and arithmetic set)")
+    if rows.empty:
+        _note(axis, "not measured: no timings")
+        return _settle(figure)
+    rows["note"] = [f"%: {_number(a)} of {_number(b)} tokens/s" for a, b in zip(rows["tokens_per_s"], rows["limit"], strict=True)]
+    _dots(axis, rows)
+    axis.set_xlim(0, max(100.0, axis.get_xlim()[1]))
+    axis.axvline(100, color=GREY, linewidth=0.8, linestyle=":")
+    return _settle(figure)
+
+
 def verdict_counts(verdicts: pd.DataFrame) -> Figure:
     """How did one policy's answers end?
 
@@ -525,6 +592,79 @@ def plane(points: pd.DataFrame) -> Figure:
     return _settle(figure)
 
 
+# factor -> what its bar says
+FACTOR_WORDS = {
+    "attempts": "attempts",
+    "length": "length",
+    "batching": "batching",
+    "context": "context",
+    "efficiency": "efficiency",
+    "prompt": "prompt",
+    "seconds a token": "s a token",
+    "total": "total",
+}
+
+
+def waterfall(decomposition: pd.DataFrame) -> Figure:
+    """Why do a policy's right answers cost more or less than the baseline's?
+
+    One panel a policy: each bar multiplies what stands to its left, until the total is reached.
+
+    Args:
+        decomposition: the table `decomposition.csv`.
+    """
+    found = {
+        str(arm): part.set_index("factor")
+        for arm, part in decomposition.groupby("arm", sort=False)
+        if part["log"].notna().all()
+    }
+    absent = [str(arm) for arm in dict.fromkeys(decomposition["arm"]) if arm not in found]
+    if not found:
+        figure, (axis,) = _figure(1.4)
+        _note(axis, "not measured: no policy to compare with the baseline, both with right answers")
+        return _settle(figure)
+    columns = min(3, len(found))
+    rows = math.ceil(len(found) / columns)
+    figure, axes = _figure(0.5 + 1.75 * rows, columns, rows)
+    ends = [0.0]
+    for part in found.values():
+        ends += [*part["log"].drop("total").cumsum(), *part.loc["total", ["log", "log_low", "log_high"]].dropna()]
+    room = 0.12 * (max(ends) - min(ends) or 1.0)
+    ticks = [t for t in (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8) if min(ends) - room <= math.log(t) <= max(ends) + room]
+    if len(ticks) < 3:
+        ticks = [t for t in (0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 1.75) if min(ends) - room <= math.log(t) <= max(ends) + room]
+    for n, (axis, (arm, part)) in enumerate(zip(axes, found.items(), strict=False)):
+        _fall(axis, part)
+        axis.set_title(arm, fontsize=FONT_PT, color=GREY)
+        axis.set_ylim(min(ends) - room, max(ends) + room)
+        axis.set_yticks([math.log(t) for t in ticks], [f"×{t:g}" for t in ticks] if n % columns == 0 else [])
+        last = n + columns >= len(found)
+        axis.set_xticks(
+            range(len(part)), [FACTOR_WORDS.get(str(name), str(name)) for name in part.index] if last else [], rotation=90
+        )
+    for axis in axes[len(found) :]:
+        axis.set_visible(False)
+    figure.supylabel("seconds per correct answer, against the baseline", color=GREY, fontsize=FONT_PT)
+    if absent:
+        figure.supxlabel(f"not measured: {', '.join(absent)}", color=GREY, fontsize=FONT_PT - 1)
+    return _settle(figure)
+
+
+def _fall(axis: Axes, part: pd.DataFrame) -> None:
+    """One policy's bars, from no change to its total; whiskers are the 95 % interval of the bar's own length."""
+    level = 0.0
+    axis.axhline(0, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
+    for x, (name, row) in enumerate(part.iterrows()):
+        whole = name == "total"
+        base, height = (0.0, float(row["log"])) if whole else (level, float(row["log"]))
+        axis.bar(x, height, bottom=base, width=0.72, color=GREY if whole else (GREEN if height < 0 else BLUE))
+        if pd.notna(row["log_low"]) and pd.notna(row["log_high"]):
+            axis.plot([x, x], [base + row["log_low"], base + row["log_high"]], color=GREY, linewidth=1)
+        if not whole:
+            level += height
+            axis.plot([x - 0.36, x + 1.36], [level, level], color=GREY, linewidth=0.5)
+
+
 def all_figures(tables: dict[str, pd.DataFrame]) -> dict[str, Figure]:
     """Draw every figure.
 
@@ -541,6 +681,9 @@ def all_figures(tables: dict[str, pd.DataFrame]) -> dict[str, Figure]:
         "tokens_per_second": tokens_per_second(tables["throughput"]),
         "training": training(tables["training"]),
         "tradeoff": tradeoff(tables["policies"]),
+        "waterfall": waterfall(tables["decomposition"]),
+        "self_check": self_check(list(tables["self_check"]["p"])),
+        "roofline": roofline(tables["roofline"]),
     }
 
 

@@ -111,6 +111,7 @@ DType = Annotated[
 Device = Annotated[Literal["auto", "cpu", "cuda"], Field(description="'auto' takes a GPU where there is one")]
 Seed = Annotated[int, Field(ge=0, lt=2**31, description="random seed")]
 Weight = Annotated[float, Field(ge=-1000, le=1000)]
+BatchSize = Annotated[int, Field(ge=1)]
 Angle = Annotated[float, Field(ge=-90, le=90)]
 OptionalAngle = Annotated[
     float | None,
@@ -274,10 +275,17 @@ class ThroughputParameters(Parameters):
         {"base": ""}, min_length=1, description="policy name -> adapter folder ('' for none)"
     )
     out: OutFolder = "runs/throughput"
-    blocks: int = Field(8, ge=2, description="blocks; each times every policy once, in random order")
-    batch_size: int = Field(8, ge=1, description="rows decoded together")
+    unmerged: list[str] = Field([], description="of these, which are also timed with the adapter beside the weights")
+    blocks: int = Field(12, ge=2, description="blocks; each times every policy once at every size, in random order")
+    pilot_blocks: int = Field(4, ge=2, description="blocks of the baseline twice, from which the run's power is foretold")
+    self_check: int = Field(
+        20, ge=0, description="small studies of the baseline against itself, and two controls that must be found; 0 for none"
+    )
+    minutes: float = Field(0.0, ge=0, description="no block begins after this many minutes; 0 for no limit")
+    batch_sizes: list[BatchSize] = Field([8], min_length=1, description="rows decoded together")
     prompt_tokens: int = Field(128, ge=1, description="tokens of each prompt")
     new_tokens: int = Field(24, ge=2, description="tokens decoded for each row, stopping ignored")
+    cache: Literal["dynamic", "static"] = Field("dynamic", description="keys and values: grown, or of fixed size")
     margin: float = Field(0.02, gt=0, lt=1, description="equivalence margin of the ratio of tokens/s (TOST)")
     foreign_cpu_limit: float = Field(
         0.1, gt=0, le=1, description="share of CPU time used by others above which a block is flagged"
@@ -285,6 +293,15 @@ class ThroughputParameters(Parameters):
     seed: Seed = 0
     dtype: DType = "auto"
     device: Device = "auto"
+
+    @field_validator("unmerged")
+    @classmethod
+    def _has_an_adapter(cls, value: list[str], info: ValidationInfo) -> list[str]:
+        adapters = info.data.get("policies", {})
+        for name in value:
+            if not adapters.get(name):
+                raise ValueError(f"{name!r} has no adapter among the policies; accepts names of policies that have one")
+        return value
 
 
 class GradeParameters(Parameters):

@@ -128,7 +128,7 @@ def _check_job(job: Job, path: Path) -> None:
     made = {
         "align": ("start",),
         "generate": ("adapter",),
-        "throughput": ("policies",),
+        "throughput": ("policies", "unmerged"),
         "grade": ("answers",),
         "analyse": ("runs",),
     }

@@ -63,6 +63,9 @@ class Answer(Row):
         finish: `stop`, or `length` where the cap was hit.
         seconds: the batch's wall seconds shared out by row, so that their sum is the time spent generating.
         batch, batch_seconds, batch_size: the batch that made it.
+        prefill_s: its share, in the same way, of the seconds until the batch's first tokens; None where an engine does not tell.
+        ttft_s: seconds from the batch's begin (server: from the request's scheduled time) to the first token.
+        itl_s: seconds between its tokens, one after the other (server: between the pieces that arrived); its end came at ttft_s + sum(itl_s).
         raw: the generated text; `code`: what the benchmark's rules extract from it.
     """
 
@@ -76,6 +79,9 @@ class Answer(Row):
     batch: int
     batch_seconds: float
     batch_size: int
+    prefill_s: float | None = None
+    ttft_s: float | None = None
+    itl_s: list[float] | None = None
     raw: str
     code: str
 
@@ -104,14 +110,18 @@ class Timing(Row):
     """One timed generation with forced lengths.
 
     Attributes:
+        policy: what was timed; of a self-check `<n>a` and `<n>b`, of a control its name.
+        kind: `policies` (controls among them), `pilot`, or `self-check`.
         block, position: the block and the policy's place in its random order.
         prefill_s: seconds until the first token of the batch (prompt processing).
         decode_s: seconds for the remaining `new_tokens - 1` steps.
         load_1min: the machine's load average when the repetition began; `foreign_cpu`: share of CPU time used by other processes.
+        energy_j: joules; `clock_mhz`, `temperature_c`: right after it. None where they cannot be read.
         flagged: true where the pre-stated rule (foreign CPU above the limit) excludes the whole block.
     """
 
     policy: str
+    kind: Literal["policies", "pilot", "self-check"] = "policies"
     block: int
     position: int
     batch_size: int
@@ -121,6 +131,9 @@ class Timing(Row):
     decode_s: float
     load_1min: float
     foreign_cpu: float
+    energy_j: float | None = None
+    clock_mhz: float | None = None
+    temperature_c: float | None = None
     flagged: bool
 
 

@@ -2,8 +2,8 @@
 
 Every metric is a sum over a sum (never a mean of ratios), so that long answers and short ones weigh what they cost.
 Comparisons use only the problems that both policies answered. Intervals cover the choice of problems. Policies answer one after
-the other, so a machine whose pace changed meanwhile would look like a policy: the intervals of ratios of time are widened by how far
-the probes of the machine's pace differed (`pace`), which are taken before and after each policy's answers.
+the other, so a machine whose pace changed meanwhile would look like a policy: every draw therefore takes an error of pace for each policy
+from the probes of a fixed piece of work before and after each policy's answers (`Resampling.paces`).
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from tradeoffs.analysis import identity
 from tradeoffs.analysis.estimates import NO_DIFFERENCE, Estimate, minimum_detectable_effect, pass_at_k, verdict, wilson
-from tradeoffs.analysis.resampling import Quantity, Resampling, estimate, sign_flip_p
+from tradeoffs.analysis.resampling import Array, Quantity, Resampling, estimate, sign_flip_p
 
 ALPHA = 0.05
 FEWEST = 6  # families that must differ, all in one direction, before the sign-flip test can say so: 2 / 2^6 < 0.05
@@ -43,7 +44,9 @@ METRICS = {
     "prompt_tokens": Metric("prompt_tokens", "answers", "tokens"),
 }
 DIFFERENCES = ("pass_rate", "cap_share")
-TIMED = ("seconds_per_answer", "tokens_per_s", "seconds_per_correct")
+# what an answer's decoding took, see `tradeoffs.analysis.identity.work`
+WORK = ("decode_s", "prefill_s", "passes", "bytes")
+TIMED = ("seconds", "graded_seconds", "graded_decode_s", "graded_prefill_s")
 COUNTS = ("answers", "graded", "passed", "unavailable")
 SUMMED = (
     *COUNTS,
@@ -54,16 +57,9 @@ SUMMED = (
     "prompt_tokens",
     "graded_tokens",
     "graded_seconds",
-    "graded_slots",
+    "graded_prompt_tokens",
+    *(f"graded_{name}" for name in WORK),
 )
-
-# The factors of seconds per correct answer; their product is the whole, exactly.
-FACTORS = {
-    "attempts": ("graded", "passed"),
-    "length": ("graded_tokens", "graded"),
-    "padding": ("graded_slots", "graded_tokens"),
-    "seconds a slot": ("graded_seconds", "graded_slots"),
-}
 
 
 def count_columns(rows: pd.DataFrame) -> pd.DataFrame:
@@ -71,7 +67,7 @@ def count_columns(rows: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         rows: one row an answer: `family`, `tokens`, `slots`, `seconds`, `prompt_tokens`, `finish`, `status` (missing:
-            not graded).
+            not graded), and those of `WORK` where they are known.
 
     Returns:
         The rows with the columns of `SUMMED`. `graded` leaves out answers without verdict and `unavailable` ones; the
@@ -86,8 +82,17 @@ def count_columns(rows: pd.DataFrame) -> pd.DataFrame:
         capped=(rows["finish"] == "length").astype(int),
         graded_tokens=rows["tokens"].where(graded, 0),
         graded_seconds=rows["seconds"].where(graded, 0.0),
-        graded_slots=rows["slots"].where(graded, 0),
+        graded_prompt_tokens=rows["prompt_tokens"].where(graded, 0),
+        **{f"graded_{name}": rows[name].where(graded, 0.0) if name in rows else np.nan for name in WORK},
     )
+
+
+def _sums(counted: pd.DataFrame, resampling: Resampling, pace: Array | None) -> dict[str, Quantity]:
+    """Sums over the data and every resample, the seconds of each with its error of pace."""
+    sums = resampling.sums(counted, SUMMED)
+    if pace is not None:
+        sums |= {name: Quantity(sums[name].point, sums[name].draws * pace) for name in TIMED}
+    return sums
 
 
 def metrics(sums: Mapping[str, Quantity]) -> dict[str, Quantity]:
@@ -95,19 +100,22 @@ def metrics(sums: Mapping[str, Quantity]) -> dict[str, Quantity]:
     return {name: sums[m.above] / sums[m.below] for name, m in METRICS.items()}
 
 
-def policy_metrics(rows: pd.DataFrame, resampling: Resampling) -> dict[str, dict[str, Any]]:
+def policy_metrics(
+    rows: pd.DataFrame, resampling: Resampling, pace: Array | None = None
+) -> dict[str, dict[str, Any]]:
     """Estimate every metric of one policy.
 
     Args:
         rows: its answers, see `count_columns`.
         resampling: the draws shared by all policies.
+        pace: the policy's errors of pace, see `Resampling.paces`.
 
     Returns:
         For each metric of `METRICS` and each count an estimate as a dictionary; `pass_rate` has `wilson_low` and
         `wilson_high` besides; `pass_at_<k>` where every problem has at least k > 1 graded answers.
     """
     counted = count_columns(rows)
-    sums = resampling.sums(counted, SUMMED)
+    sums = _sums(counted, resampling, pace)
     families = counted["family"].nunique()
     result = {
         name: estimate(q, METRICS[name].unit, families, METRICS[name].undefined).as_dict()
@@ -158,14 +166,18 @@ def _common(rows: pd.DataFrame, base: pd.DataFrame) -> tuple[pd.DataFrame, pd.Da
     shared = set(rows["problem_id"]) & set(base["problem_id"])
     both = [count_columns(part[part["problem_id"].isin(shared)]) for part in (rows, base)]
     graded = set.intersection(*(set(part.loc[part["graded"] == 1, "problem_id"]) for part in both))
-    credit = ["graded", "passed", "graded_tokens", "graded_seconds", "graded_slots"]
+    credit = ["passed", *(name for name in SUMMED if name.startswith("graded"))]
     for part in both:
         part.loc[~part["problem_id"].isin(graded), credit] = 0
     return both[0], both[1]
 
 
 def compare(
-    rows: pd.DataFrame, base: pd.DataFrame, resampling: Resampling, generator: np.random.Generator, pace: float = 1.0
+    rows: pd.DataFrame,
+    base: pd.DataFrame,
+    resampling: Resampling,
+    generator: np.random.Generator,
+    paces: tuple[Array | None, Array | None] = (None, None),
 ) -> dict[str, dict[str, Any]]:
     """Compare one policy with the baseline, on the problems that both answered (pass rates: that both had graded).
 
@@ -173,7 +185,7 @@ def compare(
         rows, base: answers of the policy and of the baseline, see `count_columns`.
         resampling: the draws shared by all policies.
         generator: randomness of the sign-flip test.
-        pace: fastest over slowest probe of the machine around the two policies' answers, at least 1; ratios of time are widened by it.
+        paces: errors of pace of the policy and of the baseline, see `Resampling.paces`.
 
     Returns:
         For each metric an estimate as a dictionary with `kind` (`difference` for shares that count answers, `ratio`
@@ -182,7 +194,9 @@ def compare(
     """
     own, other = _common(rows, base)
     families = own["family"].nunique()
-    ours, theirs = metrics(resampling.sums(own, SUMMED)), metrics(resampling.sums(other, SUMMED))
+    ours, theirs = (
+        metrics(_sums(part, resampling, pace)) for part, pace in zip((own, other), paces, strict=True)
+    )
     result: dict[str, dict[str, Any]] = {}
     for name, metric in METRICS.items():
         if name in DIFFERENCES:
@@ -191,15 +205,9 @@ def compare(
         else:
             value = estimate(_ratio(ours[name], theirs[name]), "ratio", families, _whose(ours[name], metric.undefined))
             kind, neutral = "ratio", 1.0
-            value = _widen(value, pace) if name in TIMED else value
         result[name] = value.as_dict() | {"kind": kind, "verdict": verdict(value, neutral)}
     result["pass_rate"] = _paired(result["pass_rate"], own, other, resampling, generator)
     return result
-
-
-def _widen(value: Estimate, factor: float) -> Estimate:
-    low, high = value.low, value.high
-    return value._replace(low=None if low is None else low / factor, high=None if high is None else high * factor)
 
 
 def _ratio(ours: Quantity, theirs: Quantity) -> Quantity:
@@ -251,38 +259,92 @@ def _paired(
     return value | extra
 
 
-def decompose(rows: pd.DataFrame, base: pd.DataFrame, resampling: Resampling) -> dict[str, dict[str, Any]]:
+def decompose(
+    rows: pd.DataFrame,
+    base: pd.DataFrame,
+    resampling: Resampling,
+    paces: tuple[Array | None, Array | None] = (None, None),
+) -> dict[str, dict[str, Any]]:
     """Split the ratio of seconds per correct answer into factors whose product it is.
 
     Args:
         rows, base: answers of the policy and of the baseline.
         resampling: the draws shared by all policies.
+        paces: errors of pace of both.
 
     Returns:
-        Ratios to the baseline as dictionaries: `attempts` (answers per correct one), `length` (tokens an answer),
-        `padding` (decoded slots a token), `seconds a slot` (what is left: hardware, prompt processing, harness) and
-        `total`.
+        Ratios to the baseline as dictionaries, by factor (`tradeoffs.analysis.identity.FACTORS`; `COARSE` where either engine does not
+        tell how it batches), and `total`. Each has `log`, `log_low` and `log_high`, the logarithm and its interval; logarithms of factors
+        add up to that of the total. Where the total's interval excludes 1, `percent` is a factor's share of it.
     """
     own, other = _common(rows, base)
-    ours, theirs = resampling.sums(own, SUMMED), resampling.sums(other, SUMMED)
-    parts = {name: _ratio(ours[a] / ours[b], theirs[a] / theirs[b]) for name, (a, b) in FACTORS.items()}
+    ours, theirs = (_sums(part, resampling, pace) for part, pace in zip((own, other), paces, strict=True))
+    told = all(part.loc[part["graded"] == 1, "graded_bytes"].notna().all() for part in (own, other))
+    factors = identity.FACTORS if told else identity.COARSE
+    parts = identity.ratios(ours, theirs, factors)
     whole = METRICS["seconds_per_correct"]
     parts["total"] = _ratio(ours[whole.above] / ours[whole.below], theirs[whole.above] / theirs[whole.below])
     families = own["family"].nunique()
+    unmeasured = "no answer passed in the policy or the baseline"
+    found = {name: estimate(q, "ratio", families, unmeasured).as_dict() for name, q in parts.items()}
+    total = found["total"]
+    clear = math.isfinite(parts["total"].point) and verdict(Estimate(**total), 1.0) in ("higher", "lower")
+    for name, value in found.items():
+        value |= {f"log{end}": _log(value[key]) for end, key in (("", "estimate"), ("_low", "low"), ("_high", "high"))}
+    for name, value in found.items():
+        if clear and name != "total" and value["log"] is not None:
+            value["percent"] = 100 * value["log"] / total["log"]
+    return found
+
+
+def _log(value: float | None) -> float | None:
+    return math.log(value) if value is not None and value > 0 else None
+
+
+def decompose_seconds(
+    rows: pd.DataFrame,
+    base: pd.DataFrame,
+    resampling: Resampling,
+    paces: tuple[Array | None, Array | None] = (None, None),
+) -> dict[str, dict[str, Any]]:
+    """Split the logarithm of the ratio of seconds an attempt, which are seconds of prompts and of decoding, each a product.
+
+    Returns:
+        `<part>: <factor>` (`tradeoffs.analysis.identity.PARTS`) and `total` -> estimates in log units that add up to the total, as
+        dictionaries; empty where an engine does not tell.
+
+    Source: LMDI, see `tradeoffs.analysis.identity.lmdi`.
+    """
+    own, other = _common(rows, base)
+    graded = [part.loc[part["graded"] == 1, "graded_bytes"] for part in (own, other)]
+    if not all(len(part) and part.notna().all() for part in graded):
+        return {}
+    both = []
+    for part, pace in zip((own, other), paces, strict=True):
+        sums = _sums(part, resampling, pace)
+        stacked = {name: np.concatenate([[q.point], q.draws]) for name, q in sums.items()}
+        both.append({p: {f: stacked[a] / stacked[b] for f, (a, b) in fs.items()} for p, fs in identity.PARTS.items()})
+    split = {f"{part}: {factor}": value for (part, factor), value in identity.lmdi(*both).items()}
+    split["total"] = np.sum(list(split.values()), axis=0)
+    families = own["family"].nunique()
     return {
-        name: estimate(q, "ratio", families, "no answer passed in the policy or the baseline").as_dict()
-        for name, q in parts.items()
+        name: estimate(Quantity(float(value[0]), value[1:]), "log ratio", families).as_dict()
+        for name, value in split.items()
     }
 
 
-def front_shares(rows: Mapping[str, pd.DataFrame], resampling: Resampling) -> dict[str, float]:
+def front_shares(
+    rows: Mapping[str, pd.DataFrame], resampling: Resampling, paces: Mapping[str, Array] | None = None
+) -> dict[str, float]:
     """Give each policy's share of draws in which no other dominates it on pass rate and seconds an answer.
 
     Dominates: as good on both and better on one.
 
     A front drawn through point estimates flatters (the best of noisy values is too good); a share of draws does not.
     """
-    found = {name: metrics(resampling.sums(count_columns(part), SUMMED)) for name, part in rows.items()}
+    found = {
+        name: metrics(_sums(count_columns(part), resampling, (paces or {}).get(name))) for name, part in rows.items()
+    }
     # Undefined in a draw (none of its families): neither on the front nor in anyone's way.
     rate = np.stack([np.nan_to_num(m["pass_rate"].draws, nan=-np.inf) for m in found.values()])
     seconds = np.stack([np.nan_to_num(m["seconds_per_answer"].draws, nan=np.inf) for m in found.values()])

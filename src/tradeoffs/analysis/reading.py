@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from tradeoffs.analysis.identity import work
 from tradeoffs.records import Answer, Record, Row, Timing, TrainingStep, Verdict, frame, read_record, read_rows
 from tradeoffs.tasks.problems import family, load_problems
 
@@ -93,7 +94,8 @@ def _arm(runs: Path, arm: str, records: dict[str, Record], missing: list[Gap]) -
     left = int(joined["status"].isna().sum())
     if graded is not None and not verdicts.empty and left:
         missing.append(Gap(f"verdicts of {arm} for {left} of {len(joined)} answers"))
-    return joined.assign(arm=arm)
+    model = made.summary
+    return work(joined, model.get("weight_bytes"), model.get("kv_bytes_per_token")).assign(arm=arm)
 
 
 def _join(arms: Mapping[str, pd.DataFrame], problems: str, order: Sequence[str]) -> pd.DataFrame:

@@ -8,7 +8,7 @@ often each family was drawn), so a metric that is a sum over a sum is two matrix
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -84,6 +84,28 @@ class Resampling(NamedTuple):
         values = totals.to_numpy(dtype=np.float64)
         draws = self.weights @ values
         return {name: Quantity(float(values[:, i].sum()), draws[:, i]) for i, name in enumerate(columns)}
+
+
+    def paces(
+        self, probes: Mapping[str, Sequence[float]], generator: np.random.Generator
+    ) -> dict[str, Array]:
+        """Draw for each policy by what factor the machine was slower or faster while it answered.
+
+        A fixed piece of work is timed before and after each policy's answers. How far these probes scatter around their mean, whichever
+        policy they were taken beside, is how far a policy's time may be off for the machine's sake.
+
+        Args:
+            probes: speeds of the fixed piece by policy; those without are left out.
+            generator: the source of randomness.
+
+        Returns:
+            Factors on seconds by policy, shape (draws,); empty with fewer than two probes in all.
+        """
+        every = np.log([speed for own in probes.values() for speed in own])
+        if len(every) < 2:
+            return {}
+        errors = (every - every.mean()) * math.sqrt(len(every) / (len(every) - 1))
+        return {name: np.exp(generator.choice(errors, len(self.weights))) for name, own in probes.items() if own}
 
 
 def interval(draws: Array, level: float = LEVEL) -> tuple[float | None, float | None]:

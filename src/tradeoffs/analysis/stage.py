@@ -14,10 +14,30 @@ import numpy as np
 import pandas as pd
 
 from tradeoffs.analysis.estimates import Estimate
-from tradeoffs.analysis.policies import COUNTS, METRICS, compare, decompose, front_shares, group_table, policy_metrics
+from tradeoffs.analysis.policies import (
+    COUNTS,
+    METRICS,
+    compare,
+    decompose,
+    decompose_seconds,
+    front_shares,
+    group_table,
+    policy_metrics,
+)
 from tradeoffs.analysis.reading import Gap, Runs, hardware, read_runs
 from tradeoffs.analysis.resampling import Resampling
-from tradeoffs.analysis.throughput import block_rates, compare_throughput, usable_blocks
+from tradeoffs.analysis.throughput import (
+    CONTROL,
+    MARGINS,
+    UNMERGED,
+    block_rates,
+    compare_throughput,
+    controls,
+    foretell,
+    roofline,
+    self_check,
+    usable_blocks,
+)
 from tradeoffs.analysis.wording import headline
 from tradeoffs.records import Record, provenance, write_record, write_text
 
@@ -53,7 +73,12 @@ COMPARED = [
     "detectable",
     "reason",
 ]
-TIMED = ["policy", "rate", "estimate", "low", "high", "unit", "verdict", "tost_p", "blocks", "margin", "reason"]
+LOGS = ["log", "log_low", "log_high", "percent"]
+TIMED = ["policy", "rate", "estimate", "low", "high", "unit", "verdict", "tost_p", "difference_p"]
+TIMED += [*(f"verdict at {100 * size:g} %" for size in MARGINS), "blocks", "margin", "reason"]
+ROOFLINE = ["policy", "batch_size", "context", "tokens_per_s", "limit", "share", "bytes_share_kv"]
+CHECKED = ["study", "p"]
+CONTROLLED = ["control", "factor", "true", "estimate", "low", "high", "others", "found"]
 DEFAULT_MARGIN = 0.02
 
 
@@ -90,6 +115,7 @@ def _policies(
         "policies": {arm: _missing_arm(arm) for arm in order},
         "comparisons": {},
         "decomposition": {},
+        "seconds": {},
     }
     groups = {"libraries": "library", "tiers": "tier", "perturbations": "perturbation"}
     rows = {str(arm): part for arm, part in runs.answers.groupby("arm", observed=True)}
@@ -97,38 +123,62 @@ def _policies(
         columns = [*COUNTS, "pass_rate", "low", "high", "tokens_per_answer", "seconds_per_answer"]
         return found, {name: pd.DataFrame(columns=["arm", by, *columns]) for name, by in groups.items()}
     resampling = Resampling.draw(runs.answers["family"], draws, generator)
-    front = front_shares(rows, resampling)
+    paces = resampling.paces(_probes(runs, list(rows)), generator)
+    front = front_shares(rows, resampling, paces)
     for arm in (arm for arm in order if arm in rows):
-        found["policies"][arm] = policy_metrics(rows[arm], resampling)
+        found["policies"][arm] = policy_metrics(rows[arm], resampling, paces.get(arm))
         found["policies"][arm]["on_front"] = Estimate(front[arm], None, None, "share").as_dict()
         if arm != base and base in rows:
-            found["comparisons"][arm] = compare(rows[arm], rows[base], resampling, generator, _pace(runs, arm, base))
-            found["decomposition"][arm] = decompose(rows[arm], rows[base], resampling)
+            both = (paces.get(arm), paces.get(base))
+            found["comparisons"][arm] = compare(rows[arm], rows[base], resampling, generator, both)
+            found["decomposition"][arm] = decompose(rows[arm], rows[base], resampling, both)
+            found["seconds"][arm] = decompose_seconds(rows[arm], rows[base], resampling, both)
     return found, {name: group_table(runs.answers, by, resampling) for name, by in groups.items()}
 
 
-def _pace(runs: Runs, *arms: str) -> float:
-    """How far the machine's pace differed around the answers of these arms: fastest over slowest probe, 1 where there are none."""
-    records = [runs.records.get(f"generate-{arm}") for arm in arms]
-    probes = [float(speed) for record in records if record for speed in record.summary.get("probe_tokens_per_s", [])]
-    return max(probes) / min(probes) if probes else 1.0
+def _probes(runs: Runs, arms: list[str]) -> dict[str, list[float]]:
+    """Speeds of the fixed piece of work that was timed before and after each arm's answers."""
+    records = {arm: runs.records.get(f"generate-{arm}") for arm in arms}
+    return {arm: list(record.summary.get("probe_tokens_per_s", [])) if record else [] for arm, record in records.items()}
 
 
 def _throughput(runs: Runs, base: str) -> dict[str, Any]:
     if runs.timings.empty:
-        return {"throughput": {}, "throughput_setting": {}}
-    timed = list(dict.fromkeys(runs.timings["policy"]))
-    asked = runs.records["throughput"].parameters
+        return {"throughput": {}, "throughput_setting": {}, "unmerged": {}}
+    record = runs.records["throughput"]
+    asked, told = record.parameters, record.summary
+    every = runs.timings[runs.timings["kind"] == "policies"]
+    beside = every["policy"].str.endswith(UNMERGED)
+    plain = every[~every["policy"].str.startswith(CONTROL) & ~beside]
+    timed = list(dict.fromkeys(plain["policy"]))
     order = [name for name in asked.get("policies", timed) if name in timed]
     order += [name for name in timed if name not in order]
     margin = float(asked.get("margin", DEFAULT_MARGIN))
-    blocks, used = runs.timings["block"].nunique(), len(usable_blocks(block_rates(runs.timings), order))
-    setting = {name: int(runs.timings[name].iloc[0]) for name in ("batch_size", "prompt_tokens", "new_tokens")}
+    blocks, used = every["block"].nunique(), len(usable_blocks(block_rates(plain), order))
+    setting: dict[str, Any] = {name: int(plain[name].iloc[0]) for name in ("prompt_tokens", "new_tokens")}
+    setting |= {"batch_sizes": sorted({int(rows) for rows in plain["batch_size"]})}
     setting |= {"blocks": used, "excluded_blocks": int(blocks - used)}
-    return {
-        "throughput": compare_throughput(runs.timings, order, base, margin),
-        "throughput_setting": setting | {"margin": margin, "hardware": hardware(runs.records["throughput"])},
+    found: dict[str, Any] = {
+        "throughput": compare_throughput(plain, order, base, margin),
+        "throughput_setting": setting | {"margin": margin, "hardware": hardware(record)},
     }
+    found["unmerged"] = {
+        name: compare_throughput(
+            every[every["policy"].isin([name, name + UNMERGED])], [name, name + UNMERGED], name, margin
+        )[name + UNMERGED]
+        for name in (str(n).removesuffix(UNMERGED) for n in every.loc[beside, "policy"].unique())
+    }
+    if checked := self_check(runs.timings, margin):
+        found["self_check"] = checked._asdict() | {"passed": checked.passed, "studies": len(checked.p)}
+    if "weight_bytes" in told:
+        model = (float(told["weight_bytes"]), float(told["kv_bytes_per_token"]))
+        if base in order:
+            found["controls"] = controls(every, base, *model)
+        found["roofline"] = roofline(plain, told)
+    pilot = runs.timings[runs.timings["kind"] == "pilot"]
+    if len(pilot):
+        found["power"] = foretell(pilot, int(asked["blocks"]), margin)._asdict()
+    return found
 
 
 def _long(found: Mapping[str, Mapping[str, Any]], columns: list[str]) -> pd.DataFrame:
@@ -140,13 +190,31 @@ def _long(found: Mapping[str, Mapping[str, Any]], columns: list[str]) -> pd.Data
 
 def _timed(summary: Mapping[str, Any]) -> pd.DataFrame:
     rows = []
-    for policy, found in summary["throughput"].items():
+    beside = {f"{policy}{UNMERGED}": found for policy, found in summary["unmerged"].items()}
+    for policy, found in (summary["throughput"] | beside).items():
         shared = {"policy": policy, "blocks": found["blocks"], "margin": summary["throughput_setting"]["margin"]}
         for rate, value in found.items():
-            if isinstance(value, dict):
-                tested = {"verdict": found["verdict"], "tost_p": found["tost_p"]} if rate == "ratio" else {}
+            if isinstance(value, dict) and rate != "verdicts":
+                tested = {}
+                if rate == "ratio":
+                    tested = {name: found[name] for name in ("verdict", "tost_p", "difference_p")}
+                    tested |= {f"verdict at {size}": verdict for size, verdict in found["verdicts"].items()}
                 rows.append(shared | {"rate": rate} | value | tested)
     return pd.DataFrame(rows, columns=TIMED)
+
+
+def _checks(summary: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
+    """Tables of what the method was put to."""
+    p = summary.get("self_check", {}).get("p", [])
+    made = [
+        {"control": name} | {key: row[key] for key in ("factor", "true", "others", "found")} | row["share"]
+        for name, row in summary.get("controls", {}).items()
+    ]
+    return {
+        "roofline": pd.DataFrame(summary.get("roofline", []), columns=ROOFLINE),
+        "self_check": pd.DataFrame({"study": range(len(p)), "p": p}, columns=CHECKED),
+        "controls": pd.DataFrame(made).reindex(columns=CONTROLLED),
+    }
 
 
 def analyse(runs: Runs, parameters: AnalyseParameters) -> Study:
@@ -182,9 +250,11 @@ def analyse(runs: Runs, parameters: AnalyseParameters) -> Study:
     tables = {
         "policies": _long(summary["policies"], ESTIMATES),
         "comparisons": _long(summary["comparisons"], COMPARED),
-        "decomposition": _long(summary["decomposition"], ["arm", "factor", *ESTIMATES[2:]]),
+        "decomposition": _long(summary["decomposition"], ["arm", "factor", *ESTIMATES[2:6], *LOGS, "reason"]),
+        "seconds": _long(summary["seconds"], ["arm", "part", *ESTIMATES[2:]]),
         **tables,
         "throughput": _timed(summary),
+        **_checks(summary),
         "training": runs.training,
         "verdicts": runs.answers.sort_values(["arm", "problem_id", "sample"]).reindex(columns=VERDICTS),
     }

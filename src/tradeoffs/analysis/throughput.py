@@ -9,15 +9,19 @@ hold.
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from tradeoffs.analysis.estimates import LEVEL, Estimate
+from tradeoffs.analysis.identity import work
 
 ALPHA = 1 - LEVEL
+MARGINS = (0.01, 0.02, 0.05)  # shown beside the one that was fixed beforehand
+CONTROL, UNMERGED = "control: ", " (unmerged)"  # in the names of what is timed beside the policies
 RATES = {
     "tokens_per_s": ("new", "seconds"),
     "decode_tokens_per_s": ("decoded", "decode_s"),
@@ -76,36 +80,44 @@ def t_interval(logs: NDArray[np.float64], unit: str) -> Estimate:
     return Estimate(math.exp(mean), math.exp(mean - half), math.exp(mean + half), unit)
 
 
-def equivalence(policy: NDArray[np.float64], baseline: NDArray[np.float64], margin: float) -> tuple[float | None, str]:
-    """Test equivalence within the margin, and difference.
+def paired_p(policy: NDArray[np.float64], baseline: NDArray[np.float64], margin: float) -> tuple[float, float]:
+    """p-values of two questions on the logarithms of the same blocks: are they equivalent within the margin, and do they differ?
 
     Args:
-        policy, baseline: log tokens/s of the same blocks, shape (blocks,).
+        policy, baseline: log tokens/s, shape (blocks,), at least two.
         margin: accepted change of the ratio, such as 0.02; the region is +-ln(1 + margin).
 
     Returns:
-        TOST's p-value (None with fewer than two blocks) and `equivalent`, `different`, `both` or `inconclusive`.
+        TOST's p-value, and that of the paired t-test.
 
     Source: Schuirmann 1987, J. Pharmacokinet. Biopharm. 15; statsmodels' `ttost_paired`.
     """
+    from scipy.stats import ttest_rel
     from statsmodels.stats.weightstats import ttost_paired
 
-    if len(policy) < 2:
-        return None, "inconclusive"
     limit = math.log1p(margin)
     with np.errstate(divide="ignore", invalid="ignore"):  # blocks that agree exactly have no spread
-        p = float(ttost_paired(policy, baseline, -limit, limit)[0])
-    equivalent = p < ALPHA
-    ratio = t_interval(policy - baseline, "ratio")
-    assert ratio.low is not None and ratio.high is not None
-    different = ratio.low > 1 or ratio.high < 1
+        same = float(ttost_paired(policy, baseline, -limit, limit)[0])
+        other = float(ttest_rel(policy, baseline).pvalue)
+    return same, 1.0 if math.isnan(other) else other
+
+
+def word(equivalent: bool, different: bool) -> str:
+    """The verdict of both tests: `equivalent`, `different`, `both` (it differs, but within the margin) or `inconclusive`."""
     words = {
         (True, True): "both",
         (True, False): "equivalent",
         (False, True): "different",
         (False, False): "inconclusive",
     }
-    return p, words[equivalent, different]
+    return words[equivalent, different]
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values: whatever is called at the level, all of it is right with that confidence."""
+    from statsmodels.stats.multitest import multipletests
+
+    return [float(value) for value in multipletests(list(p), method="holm")[1]] if len(p) else []
 
 
 def compare_throughput(
@@ -113,15 +125,18 @@ def compare_throughput(
 ) -> dict[str, dict[str, Any]]:
     """Compare every policy's tokens per second with the baseline's.
 
+    Equivalence and difference are each tested for all policies together, with Holm's adjustment, so that naming one of many costs
+    something. Intervals are those of each policy by itself.
+
     Args:
         timings: one row a `tradeoffs.records.Timing`.
         policies: names in order; those without timings are left out here and have to be named by the caller.
         baseline: the policy to compare with.
-        margin: see `equivalence`.
+        margin: see `paired_p`.
 
     Returns:
-        For each policy the three rates of `block_rates`, `ratio` (estimates as dictionaries), `tost_p`, `verdict`
-        (`baseline` for the baseline itself), `blocks` (used).
+        For each policy the three rates of `block_rates`, `ratio` (estimates as dictionaries), `tost_p` and `difference_p` (adjusted),
+        `verdict` (`baseline` for the baseline itself), `verdicts` (at the margins of `MARGINS`), `blocks` (used).
     """
     rates = block_rates(timings)
     timed = set(rates.index.get_level_values("policy"))
@@ -136,16 +151,258 @@ def compare_throughput(
     for policy in policies:
         row: dict[str, Any] = {rate: t_interval(logs[policy, rate], "tokens/s").as_dict() for rate in RATES}
         if policy == baseline:
-            ratio, p, word = Estimate(1.0, None, None, "ratio", "the baseline itself"), None, "baseline"
+            ratio = Estimate(1.0, None, None, "ratio", "the baseline itself")
         elif baseline not in timed:
-            ratio, p, word = (
-                Estimate(None, None, None, "ratio", f"the baseline {baseline} was not timed"),
-                None,
-                "inconclusive",
-            )
+            ratio = Estimate(None, None, None, "ratio", f"the baseline {baseline} was not timed")
         else:
-            own, base = logs[policy, "tokens_per_s"], logs[baseline, "tokens_per_s"]
-            ratio = t_interval(own - base, "ratio")
-            p, word = equivalence(own, base, margin)
-        result[policy] = row | {"ratio": ratio.as_dict(), "tost_p": p, "verdict": word, "blocks": len(blocks)}
+            ratio = t_interval(logs[policy, "tokens_per_s"] - logs[baseline, "tokens_per_s"], "ratio")
+        found = "baseline" if policy == baseline else "inconclusive"
+        row |= {"ratio": ratio.as_dict(), "tost_p": None, "difference_p": None, "verdict": found, "verdicts": {}}
+        result[policy] = row | {"blocks": len(blocks)}
+    tested = [name for name in policies if name != baseline] if baseline in timed and len(blocks) > 1 else []
+    for size in sorted({*MARGINS, margin}):
+        pairs = [paired_p(logs[name, "tokens_per_s"], logs[baseline, "tokens_per_s"], size) for name in tested]
+        same, other = (holm([pair[side] for pair in pairs]) for side in (0, 1))
+        for name, p_same, p_other in zip(tested, same, other, strict=True):
+            found = word(p_same < ALPHA, p_other < ALPHA)
+            result[name]["verdicts"][f"{100 * size:g} %"] = found
+            if size == margin:
+                result[name] |= {"tost_p": p_same, "difference_p": p_other, "verdict": found}
     return result
+
+
+class Power(NamedTuple):
+    """What a run of some blocks can see, foretold from a pilot.
+
+    Attributes:
+        sd: of a block's log-ratio of the baseline to itself.
+        blocks: planned.
+        power: chance to find a policy equivalent that is.
+        needed: blocks for a chance of 90 %; None beyond 1,000.
+        detectable: the smallest true change that the t-test sees with 80 % chance, as a ratio less 1.
+    """
+
+    sd: float
+    blocks: int
+    power: float
+    needed: int | None
+    detectable: float
+
+
+def tost_power(sd: float, blocks: int, margin: float, draws: int = 20_000, seed: int = 0) -> float:
+    """Chance that TOST finds two equal policies equivalent, by simulation of the block log-ratios' mean and spread.
+
+    Args:
+        sd: of one block's log-ratio.
+        blocks: replicates.
+        margin: accepted change of the ratio.
+    """
+    from scipy.stats import t
+
+    rng = np.random.default_rng(seed)
+    mean = rng.normal(0, sd / math.sqrt(blocks), draws)
+    spread = sd * np.sqrt(rng.chisquare(blocks - 1, draws) / (blocks - 1))
+    half = t.ppf(LEVEL, blocks - 1) * spread / math.sqrt(blocks)
+    return float((np.abs(mean) + half < math.log1p(margin)).mean())
+
+
+def foretell(pilot: pd.DataFrame, blocks: int, margin: float) -> Power:
+    """Say from a pilot, the baseline timed twice in each block, what a run can see.
+
+    Args:
+        pilot: rows of kind `pilot`, policies `a` and `b`.
+        blocks: planned.
+        margin: of equivalence.
+
+    Raises:
+        ValueError: fewer than two pilot blocks.
+    """
+    from scipy.stats import nct, t
+
+    rates = np.log(block_rates(pilot)["tokens_per_s"].unstack("policy"))
+    ratios = (rates["a"] - rates["b"]).dropna()
+    if len(ratios) < 2:
+        raise ValueError(f"pilot_blocks: got {len(ratios)} usable; accepts at least 2")
+    # Equal by construction: the spread around zero, not around their mean.
+    sd = float(np.sqrt((ratios**2).mean()))
+    needed = next((n for n in range(3, 1001) if tost_power(sd, n, margin, 4000) >= 0.9), None)
+    critical = float(t.ppf(1 - ALPHA / 2, blocks - 1))
+    low, high = 0.0, 10 * sd + 1e-9
+    for _ in range(60):  # the effect at which the noncentral t distribution passes the critical value in 80 % of studies
+        middle = (low + high) / 2
+        if nct.sf(critical, blocks - 1, middle / sd * math.sqrt(blocks)) < 0.8:
+            low = middle
+        else:
+            high = middle
+    return Power(sd, blocks, tost_power(sd, blocks, margin), needed, math.expm1(high))
+
+
+def foretold(pilot: pd.DataFrame, blocks: int, margin: float) -> str:
+    """`foretell` in two sentences."""
+    found = foretell(pilot, blocks, margin)
+    needed = f"{found.needed} blocks give 90 %" if found.needed else "even 1,000 blocks would not give 90 %"
+    return (
+        f"Pilot: a block's ratio of the baseline to itself scatters by {100 * found.sd:.2f} % (standard deviation). With {blocks} blocks a "
+        f"policy of equal speed is found equivalent within {100 * margin:g} % with {100 * found.power:.0f} % chance ({needed}), and a change "
+        f"of {100 * found.detectable:.2f} % is seen with 80 % chance."
+    )
+
+
+class SelfCheck(NamedTuple):
+    """The baseline against itself, in many studies.
+
+    Attributes:
+        p: p-values of "they differ", one a study.
+        uniform_p: Kolmogorov-Smirnov test of their being uniform, as they must where nothing differs.
+        false_alarms: studies below the level; `bound`: as many are exceeded with less than 1 % chance.
+        equivalent: studies found equivalent within the margin.
+    """
+
+    p: list[float]
+    uniform_p: float
+    false_alarms: int
+    bound: int
+    equivalent: int
+
+    @property
+    def passed(self) -> bool:
+        """Whether neither the distribution nor the number of false alarms is out of bounds."""
+        return self.uniform_p >= 0.01 and self.false_alarms <= self.bound
+
+
+def self_check(timings: pd.DataFrame, margin: float) -> SelfCheck | None:
+    """Send every study of the baseline against itself through the same blocks, flags and tests as the policies.
+
+    Args:
+        timings: rows of kind `self-check`, policies `<n>a` and `<n>b`.
+        margin: of equivalence.
+
+    Returns:
+        None where there is none.
+    """
+    from scipy.stats import binom, kstest
+
+    rows = timings[timings["kind"] == "self-check"]
+    studies = sorted({name[:-1] for name in rows["policy"]}, key=int)
+    found = []
+    for study in studies:
+        own = rows[rows["policy"].isin([f"{study}a", f"{study}b"])]
+        compared = compare_throughput(own, [f"{study}a", f"{study}b"], f"{study}a", margin)[f"{study}b"]
+        if compared["difference_p"] is not None:
+            found.append(compared)
+    if not found:
+        return None
+    p = [row["difference_p"] for row in found]
+    return SelfCheck(
+        p,
+        float(kstest(p, "uniform").pvalue),
+        sum(value < ALPHA for value in p),
+        int(binom.ppf(0.99, len(p), ALPHA)),
+        sum(row["verdict"] in ("equivalent", "both") for row in found),
+    )
+
+
+FORCED = {
+    "length": ("tokens", "rows"),
+    "batching": ("passes", "tokens"),
+    "context": ("bytes", "passes"),
+    "efficiency": ("decode_s", "bytes"),
+    "prompt": ("seconds", "decode_s"),
+}
+
+
+def explain_blocks(
+    timings: pd.DataFrame, policy: str, baseline: str, weight_bytes: float, kv_bytes_per_token: float
+) -> dict[str, dict[str, Any]]:
+    """Split the log-ratio of seconds a row between two policies into the factors of the identity, block by block.
+
+    Returns:
+        Factor -> estimate in log units with a t interval over blocks, as a dictionary; `total` is their sum.
+    """
+    rows = timings.assign(
+        tokens=timings["new_tokens"],
+        slots=timings["new_tokens"],
+        seconds=(timings["prefill_s"] + timings["decode_s"]) / timings["batch_size"],
+        prefill_s=timings["prefill_s"] / timings["batch_size"],
+    )
+    done = work(rows, weight_bytes, kv_bytes_per_token).assign(rows=1)
+    usable = usable_blocks(block_rates(timings), [policy, baseline])
+    done = done[done["block"].isin(usable)]
+    # one row stands for its batch: all its rows are alike
+    sums = done.groupby(["block", "policy"])[["tokens", "rows", "passes", "bytes", "decode_s", "seconds"]].sum()
+    found = {}
+    for name, (above, below) in (FORCED | {"total": ("seconds", "rows")}).items():
+        logs = np.log(sums[above] / sums[below]).unstack("policy")
+        ratio = t_interval((logs[policy] - logs[baseline]).to_numpy(dtype=np.float64), "ratio")
+        found[name] = Estimate(
+            *(None if v is None else math.log(v) for v in ratio[:3]), "log ratio", ratio.reason
+        ).as_dict()
+    return found
+
+
+# control -> (what it does to seconds a row: the factor that it moves, the name of the share)
+CONTROLS = {"control: slower": "efficiency", "control: longer": "length"}
+
+
+def controls(
+    timings: pd.DataFrame, baseline: str, weight_bytes: float, kv_bytes_per_token: float
+) -> dict[str, dict[str, Any]]:
+    """What became of the changes that were made on purpose.
+
+    Returns:
+        Control -> `factor` (that it should move), `true` (by how much, log units), `share` (found, an estimate as a dictionary), `others`
+        (the largest of the other factors, log units), `found` (whether the share's interval covers the truth and leaves out zero).
+    """
+    found = {}
+    for name, factor in CONTROLS.items():
+        rows = timings[timings["policy"].isin([name, baseline])]
+        if name not in set(rows["policy"]):
+            continue
+        parts = explain_blocks(rows, name, baseline, weight_bytes, kv_bytes_per_token)
+        share = parts[factor]
+        if factor == "length":
+            own, other = (rows.loc[rows["policy"] == n, "new_tokens"] for n in (name, baseline))
+            truth = math.log(own.sum() / other.sum())
+        else:
+            truth = math.log(1.05)
+        seen = share["low"] is not None and share["low"] > 0 and share["low"] - 0.01 <= truth <= share["high"] + 0.01
+        others = max(abs(v["estimate"]) for key, v in parts.items() if key not in (factor, "total"))
+        found[name] = {"factor": factor, "true": truth, "share": share, "others": others, "found": bool(seen)}
+    return found
+
+
+def roofline(timings: pd.DataFrame, told: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """How far from the machine's limit each policy decodes, at each number of rows.
+
+    Args:
+        timings: rows of kind `policies`.
+        told: the throughput record's summary: the model's `parameters`, `weight_bytes`, `kv_bytes_per_token`, and `ceilings`.
+
+    Returns:
+        Rows: `policy`, `batch_size`, `context` (mean live tokens of a row), `tokens_per_s` (decoding, medians over blocks), `limit` (the
+        same at t_roof), `share` of it, and `bytes_share_kv`, the part of the bytes that are keys and values.
+
+    Source: see `tradeoffs.inference.roofline`.
+    """
+    bandwidth, flops = (float(told["ceilings"][name]) for name in ("bytes_per_s", "flops_per_s"))
+    rows = []
+    for (policy, size), part in timings.groupby(["policy", "batch_size"], sort=False):
+        n, prompt = float(part["new_tokens"].iloc[0]), float(part["prompt_tokens"].iloc[0])
+        context = prompt + n / 2
+        cached = size * context * told["kv_bytes_per_token"]
+        moved = told["weight_bytes"] + cached
+        step = max(moved / bandwidth, 2 * told["parameters"] * size / flops)
+        rate = float((size * (n - 1) / part["decode_s"]).median())
+        limit = size / step
+        rows.append(
+            {
+                "policy": policy,
+                "batch_size": int(size),
+                "context": context,
+                "tokens_per_s": rate,
+                "limit": limit,
+                "share": rate / limit,
+                "bytes_share_kv": cached / moved,
+            }
+        )
+    return rows

@@ -110,7 +110,7 @@ def _efficiency(summary: Mapping[str, Any]) -> str:
     words = {name: (THROUGHPUT_WORDS[word], numbers) for name, (word, numbers) in others.items()}
     return (
         f"At forced lengths ({setting['prompt_tokens']} prompt and {setting['new_tokens']} new tokens a row, "
-        f"{setting['batch_size']} rows, {setting['blocks']} blocks), tokens per second relative to {base}, "
+        f"{' and '.join(map(str, setting['batch_sizes']))} rows, {setting['blocks']} blocks), tokens per second relative to {base}, "
         f"equivalence margin ±{100 * setting['margin']:g} %: "
         f"{group(words, list(THROUGHPUT_WORDS.values()))}."
     )

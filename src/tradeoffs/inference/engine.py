@@ -47,6 +47,8 @@ class Completion(NamedTuple):
     batch_seconds: float
     batch_size: int
     ids: tuple[int, ...] = ()  # the tokens counted, the stop token among them
+    times: tuple[float, ...] = ()  # of each token counted, seconds since the batch began
+    prefill_s: float = 0.0  # until the batch's first tokens
 
 
 def batches(prompts: Sequence[Prompt], batch_size: int) -> list[list[Prompt]]:
@@ -129,8 +131,9 @@ def decode_batch(
     eos, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
     ids, mask = pad_left([p.ids for p in batch], pad, model.device)
     noise = [_noise([p.key for p in batch], seed, temperature, top_p, model.device)] if temperature else []
+    clock = StepClock(model.device, on_token)
     synchronise(model.device)
-    start = time.perf_counter()
+    start = clock.start()
     with torch.inference_mode():
         output = model.generate(  # type: ignore[operator]
             ids,
@@ -140,7 +143,7 @@ def decode_batch(
             pad_token_id=pad,
             stop_strings=list(STOP_TEXTS),
             tokenizer=tokenizer,
-            stopping_criteria=_watch(on_token, ids.shape[1]),
+            stopping_criteria=[clock],  # type: ignore[arg-type]
             do_sample=False,
             logits_processor=noise,
         )
@@ -163,6 +166,8 @@ def decode_batch(
                 seconds,
                 len(batch),
                 tuple(row[:tokens]),
+                tuple(clock.steps[:tokens]),
+                clock.steps[0],
             )
         )
     return done
@@ -195,16 +200,38 @@ def _noise(
     return perturb
 
 
-def _watch(on_token: Callable[[int], None] | None, prompt_tokens: int) -> list[Any]:
-    """A stopping criterion that never stops anything: transformers calls it after each step."""
-    import torch
+class StepClock:
+    """Times each decoding step: a stopping criterion that never stops anything, which transformers calls once a step.
 
-    def watch(ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-        assert on_token is not None
-        on_token(ids.shape[1] - prompt_tokens)
+    Args:
+        device: where the model is.
+        on_token: called with the number of steps done.
+
+    Attributes:
+        steps: seconds since `start` at which each step's tokens were there. On a GPU the first is exact, since the clock waits for it; the
+            others are read when transformers itself looks whether all rows have stopped.
+    """
+
+    def __init__(self, device: torch.device, on_token: Callable[[int], None] | None = None) -> None:
+        self.device, self.on_token = device, on_token
+        self.steps: list[float] = []
+        self.began = 0.0
+
+    def start(self) -> float:
+        """Start the clock and say when."""
+        self.began = time.perf_counter()
+        return self.began
+
+    def __call__(self, ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        """Note the time of a step."""
+        import torch
+
+        if not self.steps:
+            synchronise(self.device)
+        self.steps.append(time.perf_counter() - self.began)
+        if self.on_token is not None:
+            self.on_token(len(self.steps))
         return torch.zeros(ids.shape[0], dtype=torch.bool, device=ids.device)
-
-    return [watch] if on_token is not None else []
 
 
 def count(row: Sequence[int], eos: int, pad: int, text: str) -> tuple[int, str]:

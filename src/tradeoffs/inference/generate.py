@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from pathlib import Path
 from typing import Any
 
 from tradeoffs.grading import extract
 from tradeoffs.inference.engine import Prompt, batches, decode, resume
+from tradeoffs.inference.roofline import traffic
 from tradeoffs.inference.throughput import timed_generation
 from tradeoffs.models import Policy, load, resolve_device
 from tradeoffs.parameters import GenerateParameters
@@ -79,6 +81,7 @@ def generate(parameters: GenerateParameters) -> Record:
         counts={"planned": len(prompts), "completed": len(answers), "failed": len(prompts) - len(answers)},
         summary=_summary(answers)
         | {"probe_tokens_per_s": [row["tokens_per_s"] for row in read_jsonl(folder / "probes.jsonl")]}
+        | traffic(policy.model)._asdict()
         | {"dtype": str(policy.model.dtype).removeprefix("torch."), "device": str(policy.model.device)},
         seconds=round(time.perf_counter() - began, 1),
         provenance=provenance(),
@@ -114,6 +117,9 @@ def _answer(row: Any) -> Answer:
         batch=row.batch,
         batch_seconds=row.batch_seconds,
         batch_size=row.batch_size,
+        prefill_s=row.prefill_s / row.batch_size,
+        ttft_s=round(row.times[0], 6) if row.times else None,
+        itl_s=[round(after - before, 6) for before, after in itertools.pairwise(row.times)],
         raw=row.text,
         code=extract(row.text),
     )

@@ -2,23 +2,31 @@
 
 The same architecture in the same precision runs the same kernels, so at forced lengths the expectation is *equivalence* of tokens per
 second; that is tested, not assumed. All policies share one model object: weights are swapped in place, so that only values differ.
-Within a block every policy is timed once, in random order; the block is the replicate.
+Within a block every policy is timed once at every shape, in random order; the block is the replicate.
 
 Formulas: prefill tokens/s = batch * prompt_tokens / prefill_s; decode tokens/s = batch * (new_tokens - 1) / decode_s, the first token
 coming out of prefill. Prompt tokens are never counted as output.
+
+Before the policies the method is put to the test. *Self-check*: the baseline against itself, in many small studies that go through the
+same blocks and the same statistics; what is found there is a false alarm. *Controls*: the baseline, slowed down by 5 % after each step,
+and made to decode 10 % more tokens; both must be found, and under their own name.
 """
 
 from __future__ import annotations
 
 import os
 import random
+import resource
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psutil
 
+from tradeoffs.inference.energy import Meter
 from tradeoffs.inference.engine import synchronise
+from tradeoffs.inference.roofline import measure_ceilings, traffic
 from tradeoffs.models import load, merge, resolve_device
 from tradeoffs.parameters import ThroughputParameters
 from tradeoffs.progress import bar
@@ -39,11 +47,116 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
+DELAY, LONGER = 0.05, 0.10  # what the controls do
+SELF_CHECK = (1, 32, 8)  # rows, prompt and new tokens: small, for there are many
+UNMERGED = " (unmerged)"
 
-def throughput(parameters: ThroughputParameters) -> Record:
-    """Run the blocks and write `timings.jsonl` and `record.json` into `parameters.out`.
 
-    A finished folder is returned as it is; an interrupted run goes on with the first block that is not complete.
+class Arm(NamedTuple):
+    """What is timed under a name.
+
+    Attributes:
+        name: in the rows.
+        weights: whose weights.
+        merged: or the adapter's matrices beside the weights, as a server of many adapters has them.
+        delay: share of its own time that each decoding step is followed by, asleep.
+        longer: share by which more tokens are decoded.
+    """
+
+    name: str
+    weights: str
+    merged: bool = True
+    delay: float = 0.0
+    longer: float = 0.0
+
+
+class Plan(NamedTuple):
+    """One set of blocks: which arms, at which shapes (rows, prompt tokens, new tokens), how often."""
+
+    kind: str
+    arms: Sequence[Arm]
+    shapes: Sequence[tuple[int, int, int]]
+    blocks: int
+
+
+class Bench:
+    """The model, every policy's weights, and what is needed to time them.
+
+    Args:
+        parameters: of the stage.
+    """
+
+    def __init__(self, parameters: ThroughputParameters) -> None:
+        self.parameters = parameters
+        self.model, self.weights = load_all(parameters)
+        self.meter = Meter(self.model.device)
+        self._adapted: dict[str, Any] = {}
+        self._now: str | None = None
+
+    def ready(self, arm: Arm) -> PreTrainedModel:
+        """The model with an arm's weights in it."""
+        if not arm.merged:
+            return self._unmerged(arm.weights)
+        if self._now != arm.weights:
+            swap(self.model, self.weights[arm.weights])
+            self._now = arm.weights
+        return self.model
+
+    def _unmerged(self, policy: str) -> Any:
+        from peft import PeftModel
+
+        if policy not in self._adapted:
+            p = self.parameters
+            base = load(p.model, dtype=p.dtype, device=p.device).model
+            self._adapted[policy] = PeftModel.from_pretrained(base, p.policies[policy]).to(base.dtype).eval()
+        return self._adapted[policy]
+
+    def prompts(self, rows: int, tokens: int) -> torch.Tensor:
+        """Random prompts of shape (rows, tokens), the same for all arms."""
+        import torch
+
+        generator = torch.Generator().manual_seed(self.parameters.seed)
+        # below 100 lie special tokens
+        return torch.randint(100, self.model.config.vocab_size, (rows, tokens), generator=generator).to(
+            self.model.device
+        )
+
+    def time(self, arm: Arm, shape: tuple[int, int, int]) -> dict[str, Any]:
+        """Time one arm at one shape and say what else went on meanwhile."""
+        rows, prompt_tokens, new_tokens = shape
+        new_tokens += round(arm.longer * new_tokens)
+        model, prompts = self.ready(arm), self.prompts(rows, prompt_tokens)
+        load_1min, before = os.getloadavg()[0], _cpu_seconds()
+        with self.meter.window() as window:
+            prefill_s, decode_s = timed_generation(
+                model, prompts, new_tokens, static=self.parameters.cache == "static", delay=arm.delay
+            )
+        return dict(
+            policy=arm.name,
+            batch_size=rows,
+            prompt_tokens=prompt_tokens,
+            new_tokens=new_tokens,
+            prefill_s=prefill_s,
+            decode_s=decode_s,
+            load_1min=load_1min,
+            foreign_cpu=round(_foreign_share(before, _cpu_seconds()), 4),
+            energy_j=window.joules,
+            clock_mhz=self.meter.clock_mhz(),
+            temperature_c=self.meter.temperature_c(),
+        )
+
+
+def throughput(
+    parameters: ThroughputParameters, tell: Callable[[Sequence[Timing], ThroughputParameters], str] | None = None
+) -> Record:
+    """Run pilot, self-check and blocks, and write `timings.jsonl` and `record.json` into `parameters.out`.
+
+    Args:
+        parameters: of the stage.
+        tell: makes a sentence of the pilot's rows, which is printed before the run: what it can see, and what not.
+
+    A finished folder is returned as it is; an interrupted run goes on with the first block that is not complete. The stop rule is fixed
+    beforehand: the number of blocks, or `minutes`, whichever ends first.
 
     Raises:
         ValueError: unknown model or adapter, or a folder that holds another run.
@@ -52,25 +165,20 @@ def throughput(parameters: ThroughputParameters) -> Record:
 
     resolve_device(parameters.device)
     inputs = {"adapters_sha256": {name: adapter_digest(path) for name, path in parameters.policies.items()}}
-    folder = claim(Path(parameters.out), parameters.model_dump() | inputs)
+    folder = claim(Path(parameters.out), parameters.model_dump(exclude={"minutes"}) | inputs)
     if (folder / "record.json").exists():
         return read_record(folder)
     began = time.perf_counter()
     path = folder / "timings.jsonl"
-    names = list(parameters.policies)
-    first = _complete_blocks(path, len(names))
-    model, weights = load_all(parameters)
-    generator = torch.Generator().manual_seed(parameters.seed)
-    low, high = 100, model.config.vocab_size  # below 100 lie special tokens
-    shape = (parameters.batch_size, parameters.prompt_tokens)
-    prompts = torch.randint(low, high, shape, generator=generator).to(model.device)
-    swap(model, weights[names[0]])
-    timed_generation(model, prompts, parameters.new_tokens)  # warm-up of this shape
-    with bar(total=parameters.blocks, initial=first, what="throughput", unit="block") as progress:
-        for block in range(first, parameters.blocks):
-            append_jsonl(path, run_block(model, weights, prompts, block, parameters))
-            progress.update(1)
+    bench = Bench(parameters)
+    ceilings = measure_ceilings(bench.model.dtype, bench.model.device)
+    plans, too_large = plan(parameters, bench)
+    for part in plans:
+        run_plan(part, bench, path, began)
+        if part.kind == "pilot" and tell is not None:
+            print(tell(read_rows(path, Timing), parameters), flush=True)
     rows = read_rows(path, Timing)
+    blocks = len({row.block for row in rows if row.kind == "policies"})
     record = Record(
         stage="throughput",
         parameters=parameters.model_dump(),
@@ -78,14 +186,20 @@ def throughput(parameters: ThroughputParameters) -> Record:
         inputs=inputs,
         counts={
             "planned": parameters.blocks,
-            "completed": len(rows) // len(names),
+            "completed": blocks,
             "failed": 0,
-            "flagged": len({row.block for row in rows if row.flagged}),
+            "flagged": len({row.block for row in rows if row.flagged and row.kind == "policies"}),
+            "too_large": len(too_large),
         },
         summary={
-            "dtype": str(model.dtype).removeprefix("torch."),
-            "device": str(model.device),
+            "dtype": str(bench.model.dtype).removeprefix("torch."),
+            "device": str(bench.model.device),
             "threads": torch.get_num_threads(),
+            "ceilings": ceilings._asdict(),
+            "too_large": too_large,
+            "peak_memory_mib": peak_memory_mib(bench.model.device),
+            "energy_reason": bench.meter.reason,
+            **traffic(bench.model)._asdict(),
         },
         seconds=round(time.perf_counter() - began, 1),
         provenance=provenance(),
@@ -94,13 +208,63 @@ def throughput(parameters: ThroughputParameters) -> Record:
     return record
 
 
-def _complete_blocks(path: Path, policies: int) -> int:
+def plan(parameters: ThroughputParameters, bench: Bench) -> tuple[list[Plan], list[int]]:
+    """Say what is to be timed, each shape warmed up; batch sizes that do not fit into memory are left out and named."""
+    from accelerate.utils.memory import should_reduce_batch_size
+
+    names = list(parameters.policies)
+    base = names[0]
+    own = [Arm(name, name) for name in names]
+    own += [Arm(name + UNMERGED, name, merged=False) for name in parameters.unmerged]
+    if parameters.self_check:
+        own += [Arm("control: slower", base, delay=DELAY), Arm("control: longer", base, longer=LONGER)]
+    copies = [Arm(f"{n}{side}", base) for n in range(parameters.self_check) for side in "ab"]
+    shapes, too_large = [], []
+    for rows in parameters.batch_sizes:
+        shape = (rows, parameters.prompt_tokens, parameters.new_tokens)
+        try:
+            for arm in own if len(own) > len(names) else own[:1]:
+                bench.time(arm, shape)  # a new shape takes longer once
+        except RuntimeError as error:
+            if not should_reduce_batch_size(error):
+                raise
+            too_large.append(rows)
+            print(f"batch_sizes: {rows} rows do not fit into memory; left out", flush=True)
+            continue
+        shapes.append(shape)
+    if not shapes:
+        raise MemoryError(f"batch_sizes: got {parameters.batch_sizes}; none fits into memory; accepts smaller ones")
+    plans = [Plan("pilot", [Arm("a", base), Arm("b", base)], shapes[:1], parameters.pilot_blocks)]
+    if copies:
+        bench.time(copies[0], SELF_CHECK)
+        plans.append(Plan("self-check", copies, [SELF_CHECK], parameters.blocks))
+    return [*plans, Plan("policies", own, shapes, parameters.blocks)], too_large
+
+
+def run_plan(part: Plan, bench: Bench, path: Path, began: float) -> None:
+    """Run the blocks of a plan that are missing, until they or the minutes are done."""
+    p = bench.parameters
+    first = _complete_blocks(path, part)
+    what = {"policies": "throughput"}.get(part.kind, part.kind)
+    with bar(total=part.blocks, initial=first, what=what, unit="block") as progress:
+        for block in range(first, part.blocks):
+            if p.minutes and time.perf_counter() - began > 60 * p.minutes:
+                print(f"{what}: stopped after {block} of {part.blocks} blocks, as minutes = {p.minutes:g} says", flush=True)
+                return
+            append_jsonl(path, run_block(part, bench, block))
+            progress.update(1)
+
+
+def _complete_blocks(path: Path, part: Plan) -> int:
+    """How many blocks of a plan are complete; rows of one that a kill cut short are removed."""
     rows = read_rows(path, Timing)
     complete = 0
-    while sum(row.block == complete for row in rows) == policies:
+    size = len(part.arms) * len(part.shapes)
+    while sum(row.block == complete and row.kind == part.kind for row in rows) == size:
         complete += 1
-    if len(rows) != complete * policies:
-        write_text(path, "".join(row.model_dump_json() + "\n" for row in rows if row.block < complete))
+    kept = [row for row in rows if row.kind != part.kind or row.block < complete]
+    if len(rows) != len(kept):
+        write_text(path, "".join(row.model_dump_json() + "\n" for row in kept))
     return complete
 
 
@@ -118,7 +282,7 @@ def load_all(parameters: ThroughputParameters) -> tuple[PreTrainedModel, dict[st
     return model, weights
 
 
-def swap(model: PreTrainedModel, weights: dict[str, torch.Tensor]) -> None:
+def swap(model: PreTrainedModel, weights: Mapping[str, torch.Tensor]) -> None:
     """Put a policy's weights into the shared model, at the same addresses."""
     import torch
 
@@ -127,78 +291,77 @@ def swap(model: PreTrainedModel, weights: dict[str, torch.Tensor]) -> None:
             tensor.copy_(weights[name])
 
 
-def timed_generation(model: PreTrainedModel, prompts: torch.Tensor, new_tokens: int) -> tuple[float, float]:
+def timed_generation(
+    model: PreTrainedModel, prompts: torch.Tensor, new_tokens: int, *, static: bool = False, delay: float = 0.0
+) -> tuple[float, float]:
     """Greedy decoding of exactly `new_tokens` tokens a row, timed in two parts.
 
     Args:
         model: the model.
         prompts: token ids of shape (batch, prompt_tokens), no padding.
         new_tokens: tokens a row, stop tokens ignored.
+        static: keep keys and values in a cache of fixed size.
+        delay: sleep after each step for this share of its time (a control).
 
     Returns:
         (prefill seconds up to the first token, seconds for the others).
     """
     import torch
-    from transformers import DynamicCache
+    from transformers import DynamicCache, StaticCache
 
-    cache = DynamicCache(config=model.config)
+    rows, width = prompts.shape
+    cache = (
+        StaticCache(config=model.config, max_batch_size=rows, max_cache_len=width + new_tokens)
+        if static
+        else DynamicCache(config=model.config)
+    )
+
+    def step(tokens: torch.Tensor) -> torch.Tensor:
+        return (  # type: ignore[no-any-return]
+            model(input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1:].argmax(-1)
+        )
+
     with torch.inference_mode():
         synchronise(model.device)
         start = time.perf_counter()
-        token = (
-            model(input_ids=prompts, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1:].argmax(-1)
-        )
+        token = step(prompts)
         synchronise(model.device)
-        first = time.perf_counter()
+        first = last = time.perf_counter()
         for _ in range(new_tokens - 1):
-            token = (
-                model(input_ids=token, past_key_values=cache, use_cache=True, logits_to_keep=1)
-                .logits[:, -1:]
-                .argmax(-1)
-            )
+            token = step(token)
+            if delay:
+                synchronise(model.device)
+                time.sleep(delay * (time.perf_counter() - last))
+                last = time.perf_counter()
         synchronise(model.device)
         end = time.perf_counter()
     return first - start, end - first
 
 
-def run_block(
-    model: PreTrainedModel,
-    weights: dict[str, dict[str, torch.Tensor]],
-    prompts: torch.Tensor,
-    block: int,
-    parameters: ThroughputParameters,
-) -> list[Timing]:
-    """Time every policy once, in an order that block and seed decide.
+def run_block(part: Plan, bench: Bench, block: int) -> list[Timing]:
+    """Time every arm once at every shape, in an order that block and seed decide.
 
     The rule for flags is fixed beforehand: where other processes used more than `foreign_cpu_limit` of the machine's CPU time during
-    any repetition, the whole block is flagged, for all policies together.
+    any repetition, the whole block is flagged, for all arms together.
     """
-    order = random.Random(f"block/{parameters.seed}/{block}").sample(sorted(weights), len(weights))
-    rows = []
-    for position, policy in enumerate(order):
-        swap(model, weights[policy])
-        load_1min = os.getloadavg()[0]
-        before = _cpu_seconds()
-        prefill_s, decode_s = timed_generation(model, prompts, parameters.new_tokens)
-        foreign = _foreign_share(before, _cpu_seconds())
-        rows.append((policy, position, prefill_s, decode_s, load_1min, foreign))
-    flagged = any(row[-1] > parameters.foreign_cpu_limit for row in rows)
+    p = bench.parameters
+    pairs = [(arm, shape) for arm in part.arms for shape in part.shapes]
+    order = random.Random(f"block/{p.seed}/{part.kind}/{block}").sample(pairs, len(pairs))
+    rows = [bench.time(arm, shape) for arm, shape in order]
+    flagged = any(row["foreign_cpu"] > p.foreign_cpu_limit for row in rows)
     return [
-        Timing(
-            policy=policy,
-            block=block,
-            position=position,
-            batch_size=parameters.batch_size,
-            prompt_tokens=parameters.prompt_tokens,
-            new_tokens=parameters.new_tokens,
-            prefill_s=prefill_s,
-            decode_s=decode_s,
-            load_1min=load_1min,
-            foreign_cpu=round(foreign, 4),
-            flagged=flagged,
-        )
-        for policy, position, prefill_s, decode_s, load_1min, foreign in rows
+        Timing(**row, kind=part.kind, block=block, position=position, flagged=flagged)
+        for position, row in enumerate(rows)
     ]
+
+
+def peak_memory_mib(device: torch.device) -> float:
+    """The most memory held so far, MiB: of the GPU's allocator, else of the process."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
 def _cpu_seconds() -> tuple[float, float, float]:
