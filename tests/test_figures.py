@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from tradeoffs import figures
 
-UNIT = re.compile(r"\((%|% of [a-z ]+|s|tokens|ratio|count|nats)\)")
+UNIT = re.compile(r"\((%|% of [a-z ]+|s|tokens|ratio|count|nats|share|probability)\)")
 ARMS = ["base", "sft-code", "sft-general", "dpo", "dpa-45m", "dpa-0", "dpa-45p"]
 
 
@@ -72,6 +72,25 @@ def training() -> pd.DataFrame:
     )
 
 
+def decomposition() -> pd.DataFrame:
+    rows: list[dict[str, Any]] = []
+    for arm in ("sft", "dpo"):
+        parts = {"attempts": -0.3, "length": 0.5, "batching": 0.1, "context": 0.0, "efficiency": 0.01, "prompt": -0.05}
+        for factor, log in (parts | {"total": sum(parts.values())}).items():
+            rows.append({"arm": arm, "factor": factor, "log": log, "log_low": log - 0.1, "log_high": log + 0.1})
+    rows += [{"arm": "gone", "factor": factor, "log": None} for factor in ("attempts", "total")]
+    return pd.DataFrame(rows, columns=["arm", "factor", "log", "log_low", "log_high"])
+
+
+def checked() -> pd.DataFrame:
+    return pd.DataFrame({"study": range(20), "p": [0.025 + 0.05 * n for n in range(20)]})
+
+
+def limits() -> pd.DataFrame:
+    rows = [{"policy": p, "batch_size": b, "tokens_per_s": 60.0 * b, "limit": 100.0 * b, "share": 0.6} for p in ("base", "dpo") for b in (1, 8)]
+    return pd.DataFrame(rows, columns=["policy", "batch_size", "tokens_per_s", "limit", "share"])
+
+
 FIGURES = {
     "pass_rate": (figures.pass_rate, policies),
     "seconds_per_correct": (figures.seconds_per_correct, policies),
@@ -79,6 +98,9 @@ FIGURES = {
     "tokens_per_second": (figures.tokens_per_second, throughput),
     "training": (figures.training, training),
     "tradeoff": (figures.tradeoff, policies),
+    "waterfall": (figures.waterfall, decomposition),
+    "self_check": (lambda table: figures.self_check(list(table["p"])), checked),
+    "roofline": (figures.roofline, limits),
 }
 
 
@@ -88,6 +110,10 @@ def figure(request: pytest.FixtureRequest) -> Figure:
     return draw(table())
 
 
+def is_number(text: str) -> bool:
+    return text.strip("−.").replace(".", "").isdigit()
+
+
 def words(figure: Figure) -> list[str]:
     return [text.get_text() for axis in figure.axes for text in axis.texts]
 
@@ -95,7 +121,8 @@ def words(figure: Figure) -> list[str]:
 def test_axes_name_a_unit(figure: Figure) -> None:
     for axis in figure.axes:
         if axis.get_visible():
-            assert UNIT.search(axis.get_xlabel()), axis.get_xlabel()
+            names = [label.get_text() for label in axis.get_xticklabels()]
+            assert UNIT.search(axis.get_xlabel()) or not any(map(is_number, names)), axis.get_xlabel()
             assert UNIT.search(axis.get_ylabel()) or axis.get_yticklabels(), axis.get_ylabel()
 
 
@@ -161,4 +188,24 @@ def test_labels_are_moved_apart_and_keep_their_order() -> None:
 
 def test_all_figures_have_their_file_names() -> None:
     tables = {"policies": policies(), "throughput": throughput(), "training": training()}
+    tables |= {"decomposition": decomposition(), "self_check": checked(), "roofline": limits()}
     assert set(figures.all_figures(tables)) == set(FIGURES)
+
+
+def test_a_waterfall_ends_at_its_total_and_names_who_has_none() -> None:
+    figure = figures.waterfall(decomposition())
+    panels = [axis for axis in figure.axes if axis.get_visible()]
+    assert [axis.get_title() for axis in panels] == ["sft", "dpo"]
+    bars = [patch for patch in panels[0].patches if round(patch.get_width(), 6) == 0.72]
+    ends = [bar.get_y() + bar.get_height() for bar in bars]
+    assert ends[-1] == pytest.approx(ends[-2]) == pytest.approx(0.26)
+    assert figure._supxlabel.get_text() == "not measured: gone"  # type: ignore[attr-defined]
+
+
+def test_controls_show_what_was_done_beside_what_was_found() -> None:
+    share = {"estimate": 0.05, "low": 0.04, "high": 0.06}
+    found = {"control: slower": {"factor": "efficiency", "true": 0.049, "share": share, "others": 0.0, "found": True}}
+    figure = figures.controls(found)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["slower: efficiency"]
+    assert any(line.get_color() == figures.GREEN and line.get_xdata()[0] == pytest.approx(4.9) for line in figure.axes[0].lines)
+    figures.to_svg(figures.controls({}))

@@ -363,7 +363,7 @@ def self_check(p: Sequence[float]) -> Figure:
         p: p-values of comparisons of the baseline with itself.
     """
     figure, (axis,) = _figure(3.0)
-    axis.set(xlabel="p-value", ylabel="share of comparisons below it")
+    axis.set(xlabel="p-value (probability)", ylabel="comparisons below it (share)")
     if not len(p):
         _note(axis, "not measured: self_check = 0")
         return _settle(figure)
@@ -408,7 +408,7 @@ def roofline(table: pd.DataFrame) -> Figure:
     Args:
         table: `roofline.csv`.
     """
-    rows = table.assign(estimate=100 * table["share"], low=np.nan, high=np.nan, reason=None)
+    rows = table.assign(estimate=100 * table["share"].astype(float), low=np.nan, high=np.nan, reason=None)
     rows["name"] = rows["policy"] + ", " + rows["batch_size"].astype(str) + " rows"
     figure, (axis,) = _figure(0.9 + 0.44 * max(1, len(rows)))
     axis.set_xlabel("decoding speed (% of the limit that memory and arithmetic set)")
@@ -632,19 +632,19 @@ def waterfall(decomposition: pd.DataFrame) -> Figure:
     room = 0.12 * (max(ends) - min(ends) or 1.0)
     ticks = [t for t in (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8) if min(ends) - room <= math.log(t) <= max(ends) + room]
     if len(ticks) < 3:
-        ticks = [t for t in (0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 1.75) if min(ends) - room <= math.log(t) <= max(ends) + room]
+        finer = (0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 1.75)
+        ticks = [t for t in finer if min(ends) - room <= math.log(t) <= max(ends) + room]
     for n, (axis, (arm, part)) in enumerate(zip(axes, found.items(), strict=False)):
         _fall(axis, part)
         axis.set_title(arm, fontsize=FONT_PT, color=GREY)
         axis.set_ylim(min(ends) - room, max(ends) + room)
-        axis.set_yticks([math.log(t) for t in ticks], [f"×{t:g}" for t in ticks] if n % columns == 0 else [])
-        last = n + columns >= len(found)
-        axis.set_xticks(
-            range(len(part)), [FACTOR_WORDS.get(str(name), str(name)) for name in part.index] if last else [], rotation=90
-        )
+        first, last = n % columns == 0, n + columns >= len(found)
+        axis.set_yticks([math.log(t) for t in ticks], [f"×{t:g}" if first else "" for t in ticks])
+        words = [FACTOR_WORDS.get(str(name), str(name)) if last else "" for name in part.index]
+        axis.set_xticks(range(len(part)), words, rotation=90)
     for axis in axes[len(found) :]:
         axis.set_visible(False)
-    figure.supylabel("seconds per correct answer, against the baseline", color=GREY, fontsize=FONT_PT)
+    figure.supylabel("seconds per correct answer (ratio to the baseline)", color=GREY, fontsize=FONT_PT)
     if absent:
         figure.supxlabel(f"not measured: {', '.join(absent)}", color=GREY, fontsize=FONT_PT - 1)
     return _settle(figure)

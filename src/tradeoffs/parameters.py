@@ -261,10 +261,36 @@ class GenerateParameters(Parameters):
     temperature: float = Field(0.0, ge=0, le=5, description="0 for greedy decoding")
     top_p: float = Field(0.95, gt=0, le=1, description="nucleus sampling; unused when greedy")
     max_new_tokens: int = Field(256, ge=1, description="tokens; cap on an answer")
-    batch_size: int = Field(16, ge=1, description="prompts decoded together, sorted by length")
+    batch_size: int = Field(16, ge=1, description="prompts decoded together, sorted by length; of no use with servers")
+    servers: list[str] = Field(
+        [], description="addresses of OpenAI-compatible servers to ask instead of decoding here; [] for none"
+    )
+    served_model: str = Field("", description="name under which the servers know the policy; '' for `model`")
+    concurrency: int = Field(16, ge=1, description="requests to servers under way at once")
+    arrivals_per_s: float = Field(
+        0.0, ge=0, description="requests sent per second (Poisson), whatever the servers do; 0: the next when one ends"
+    )
+    timeout_s: float = Field(600.0, gt=0, description="seconds that a request may take, from sending to its end")
+    retries: int = Field(3, ge=0, description="further attempts where a request fails, before it is recorded as failed")
+    cache: Literal["dynamic", "static"] = Field("dynamic", description="keys and values: grown, or of fixed size")
+    compiled: bool = Field(False, description="compile the decoding step (with cache 'static')")
     seed: Seed = 0
     dtype: DType = "auto"
     device: Device = "auto"
+
+
+    @model_validator(mode="after")
+    def _fits_the_engine(self) -> GenerateParameters:
+        for url in self.servers:
+            if not re.match(r"https?://[^/\s]+", url):
+                raise ValueError(f"servers: got {url!r}; accepts addresses such as http://127.0.0.1:8000")
+        if self.servers and self.adapter:
+            raise ValueError("adapter: got a folder; accepts '' with servers, which load their own: name it in served_model")
+        if self.served_model and not self.servers:
+            raise ValueError("served_model: got a name; accepts '' without servers")
+        if self.compiled and self.cache != "static":
+            raise ValueError("compiled: got True; accepts it with cache 'static', whose shapes stay the same")
+        return self
 
 
 class ThroughputParameters(Parameters):

@@ -60,9 +60,10 @@ class Answer(Row):
         prompt_tokens: tokens of the rendered prompt, system prompt included.
         tokens: generated tokens up to and including the first stop token; padding is never counted.
         slots: decoding positions that the batch spent on this row, padding after its stop included (tokens / slots = utilisation).
-        finish: `stop`, or `length` where the cap was hit.
-        seconds: the batch's wall seconds shared out by row, so that their sum is the time spent generating.
-        batch, batch_seconds, batch_size: the batch that made it.
+        finish: `stop`, `length` where the cap was hit, or `failed`: there is no answer, for the reason in `error`.
+        seconds: the batch's wall seconds shared out by row (server: those of the requests under way), so that their sum is the time spent.
+        batch, batch_seconds, batch_size: the batch that made it; of a server each request is one.
+        attempts: how often a server was asked. counted: whether the server told the number of tokens.
         prefill_s: its share, in the same way, of the seconds until the batch's first tokens; None where an engine does not tell.
         ttft_s: seconds from the batch's begin (server: from the request's scheduled time) to the first token.
         itl_s: seconds between its tokens, one after the other (server: between the pieces that arrived); its end came at ttft_s + sum(itl_s).
@@ -74,7 +75,10 @@ class Answer(Row):
     prompt_tokens: int = Field(ge=1)
     tokens: int = Field(ge=0)
     slots: int = Field(ge=0)
-    finish: Literal["stop", "length"]
+    finish: Literal["stop", "length", "failed"]
+    error: str | None = None
+    attempts: int = 1
+    counted: bool = True
     seconds: float = Field(ge=0)
     batch: int
     batch_seconds: float

@@ -135,6 +135,8 @@ def read_answers(path: str | Path) -> list[Submission]:
             raise ValueError(f"{where}: not JSON ({error}); accepts one JSON object a line") from None
         if not isinstance(row, dict):
             raise ValueError(f"{where}: a JSON {type(row).__name__}; accepts one JSON object a line")
+        if row.get("finish") == "failed":
+            continue  # a request that brought no answer: nothing to judge
         problem_id = _problem_id(row, where)
         named = row.get("sample")
         for text in _texts(row, where):

@@ -48,7 +48,11 @@ class Completion(NamedTuple):
     batch_size: int
     ids: tuple[int, ...] = ()  # the tokens counted, the stop token among them
     times: tuple[float, ...] = ()  # of each token counted, seconds since the batch began
-    prefill_s: float = 0.0  # until the batch's first tokens
+    prefill_s: float | None = None  # until the batch's first tokens
+    seconds: float = 0.0  # this row's share of the time
+    error: str | None = None  # why `finish` is "failed"
+    attempts: int = 1
+    counted: bool = True  # by the engine; a server may leave counting to us
 
 
 def batches(prompts: Sequence[Prompt], batch_size: int) -> list[list[Prompt]]:
@@ -102,6 +106,8 @@ def decode_batch(
     top_p: float,
     number: int,
     seed: int,
+    static: bool = False,
+    compiled: bool = False,
     on_token: Callable[[int], None] | None = None,
 ) -> list[Completion]:
     """Decode one batch and time it.
@@ -114,6 +120,7 @@ def decode_batch(
         top_p: nucleus sampling's mass; unused when greedy.
         number: the batch's number, for the record.
         seed: with a prompt's key it fixes the tokens that are sampled for it.
+        static, compiled: keep keys and values in a cache of fixed size, and compile the step, which then has one shape.
         on_token: called after each decoding step with the number of steps done; for progress within a long batch.
 
     Raises:
@@ -146,6 +153,8 @@ def decode_batch(
             stopping_criteria=[clock],  # type: ignore[arg-type]
             do_sample=False,
             logits_processor=noise,
+            cache_implementation="static" if static else None,
+            disable_compile=not compiled,
         )
     synchronise(model.device)
     seconds = time.perf_counter() - start
@@ -168,6 +177,7 @@ def decode_batch(
                 tuple(row[:tokens]),
                 tuple(clock.steps[:tokens]),
                 clock.steps[0],
+                seconds / len(batch),
             )
         )
     return done
@@ -259,6 +269,8 @@ def decode(
     top_p: float = 1.0,
     batch_size: int = 16,
     seed: int = 0,
+    static: bool = False,
+    compiled: bool = False,
     skip: frozenset[int] = frozenset(),
     on_token: Callable[[int], None] | None = None,
 ) -> Iterator[list[Completion]]:
@@ -273,6 +285,8 @@ def decode(
                 top_p=top_p,
                 number=number,
                 seed=seed,
+                static=static,
+                compiled=compiled,
                 on_token=on_token,
             )
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tradeoffs.grading import extract
-from tradeoffs.inference.engine import Prompt, batches, decode, resume
+from tradeoffs.inference import server
+from tradeoffs.inference.energy import Meter
+from tradeoffs.inference.engine import Completion, Prompt, batches, decode, resume
 from tradeoffs.inference.roofline import traffic
-from tradeoffs.inference.throughput import timed_generation
-from tradeoffs.models import Policy, load, resolve_device
+from tradeoffs.inference.throughput import peak_memory_mib, timed_generation
+from tradeoffs.models import Policy, load, load_tokenizer, resolve_device
 from tradeoffs.parameters import GenerateParameters
 from tradeoffs.progress import bar, note
 from tradeoffs.records import (
@@ -34,10 +38,10 @@ PROBE_TOKENS = 12
 def generate(parameters: GenerateParameters) -> Record:
     """Answer the problems and write `answers.jsonl` and `record.json` into `parameters.out`.
 
-    A finished folder is returned as it is; an interrupted one goes on after its last complete batch.
+    A finished folder is returned as it is; an interrupted one goes on after its last complete batch (servers: its last answer).
 
     Raises:
-        ValueError: unknown model, adapter or problem set, or a folder that holds another run.
+        ValueError: unknown model, adapter or problem set, a server that is not there, or a folder that holds another run.
     """
     resolve_device(parameters.device)
     problems = stratified(load_problems(parameters.problems), parameters.limit)
@@ -46,48 +50,144 @@ def generate(parameters: GenerateParameters) -> Record:
     if (folder / "record.json").exists():
         return read_record(folder)
     began = time.perf_counter()
-    policy = load(parameters.model, parameters.adapter, dtype=parameters.dtype, device=parameters.device)
-    prompts = []
+    engine = Remote(parameters) if parameters.servers else Local(parameters, folder)
+    prompts, too_long = [], []
     for problem in problems:
         messages = code_messages(problem["prompt"], parameters.angle)
-        ids = list(policy.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
-        prompts += [Prompt((problem["metadata"]["problem_id"], k), ids) for k in range(parameters.samples)]
+        ids = list(engine.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
+        room = engine.context is None or len(ids) + parameters.max_new_tokens <= engine.context
+        wanted = [Prompt((problem["metadata"]["problem_id"], k), ids) for k in range(parameters.samples)]
+        (prompts if room else too_long).extend(wanted)
     path = folder / "answers.jsonl"
-    probe(policy, folder)
-    plan = batches(prompts, parameters.batch_size)
-    done = resume(path, Answer, plan, key=lambda row: (row.problem_id, row.sample))
+    engine.probe()
+    plan = batches(prompts, engine.batch_size)
+    refused = {prompt.key: prompt for prompt in too_long}
+    done = [row for row in resume(path, Answer, [*plan, *([p] for p in too_long)], key=_key) if _key(row) not in refused]
+    known = {_key(row) for row in read_rows(path, Answer)}
+    append_jsonl(path, [_refused(p, len(plan) + n, engine.context) for n, p in enumerate(too_long) if p.key not in known])
     with bar(total=len(prompts), initial=len(done), what=f"answers of {parameters.policy}", unit="answer") as progress:
-        for rows in decode(
-            policy,
-            prompts,
-            max_new_tokens=parameters.max_new_tokens,
-            temperature=parameters.temperature,
-            top_p=parameters.top_p,
-            batch_size=parameters.batch_size,
-            seed=parameters.seed,
-            skip=frozenset(row.batch for row in done),
-            on_token=lambda n: note(progress, f"token {n} of at most {parameters.max_new_tokens}"),
-        ):
+        for rows in engine.decode(prompts, frozenset(row.batch for row in done), lambda text: note(progress, text)):
             append_jsonl(path, [_answer(row) for row in rows])
             progress.update(len(rows))
-            progress.set_postfix_str(f"{sum(r.tokens for r in rows) / rows[0].batch_seconds:.0f} tokens/s")
-    probe(policy, folder)
+            seconds = sum(row.seconds for row in rows)
+            progress.set_postfix_str(f"{sum(r.tokens for r in rows) / seconds:.0f} tokens/s" if seconds else "")
+    engine.probe()
     answers = read_rows(path, Answer)
     record = Record(
         stage="generate",
         parameters=parameters.model_dump(),
         seeds=[parameters.seed],
         inputs=inputs,
-        counts={"planned": len(prompts), "completed": len(answers), "failed": len(prompts) - len(answers)},
-        summary=_summary(answers)
-        | {"probe_tokens_per_s": [row["tokens_per_s"] for row in read_jsonl(folder / "probes.jsonl")]}
-        | traffic(policy.model)._asdict()
-        | {"dtype": str(policy.model.dtype).removeprefix("torch."), "device": str(policy.model.device)},
+        counts={
+            "planned": len(prompts) + len(too_long),
+            "completed": sum(row.finish != "failed" for row in answers),
+            "failed": sum(row.finish == "failed" for row in answers),
+        },
+        summary=_summary(answers, parameters.max_new_tokens) | engine.summary(),
         seconds=round(time.perf_counter() - began, 1),
         provenance=provenance(),
     )
     write_record(folder, record)
     return record
+
+
+def _key(row: Answer) -> tuple[int, ...]:
+    return row.problem_id, row.sample
+
+
+class Local:
+    """Decodes in this process.
+
+    Attributes:
+        tokenizer: of the policy; `context`: tokens that fit, None where the model does not say; `batch_size`: rows decoded together.
+    """
+
+    def __init__(self, parameters: GenerateParameters, folder: Path) -> None:
+        p = self.parameters = parameters
+        self.folder = folder
+        self.policy = load(p.model, p.adapter, dtype=p.dtype, device=p.device)
+        self.tokenizer = self.policy.tokenizer
+        self.context: int | None = getattr(self.policy.model.config, "max_position_embeddings", None)
+        self.batch_size = p.batch_size
+        self.meter = Meter(self.policy.model.device)
+        self.joules: float | None = None
+
+    def decode(
+        self, prompts: Sequence[Prompt], skip: frozenset[int], tell: Callable[[str], None]
+    ) -> Iterator[list[Completion]]:
+        """Decode what is not in `skip`, a batch at a time."""
+        p = self.parameters
+        found = decode(
+            self.policy,
+            prompts,
+            max_new_tokens=p.max_new_tokens,
+            temperature=p.temperature,
+            top_p=p.top_p,
+            batch_size=p.batch_size,
+            seed=p.seed,
+            static=p.cache == "static",
+            compiled=p.compiled,
+            skip=skip,
+            on_token=lambda n: tell(f"token {n} of at most {p.max_new_tokens}"),
+        )
+        with self.meter.window() as window:
+            yield from found
+        # Of an interrupted run a part would be missing.
+        self.joules = None if skip else window.joules
+
+    def probe(self) -> None:
+        """Time a fixed piece of decoding."""
+        probe(self.policy, self.folder)
+
+    def summary(self) -> dict[str, Any]:
+        """What the record says of the engine."""
+        model = self.policy.model
+        return {
+            "engine": "in-process",
+            "probe_tokens_per_s": [row["tokens_per_s"] for row in read_jsonl(self.folder / "probes.jsonl")],
+            "dtype": str(model.dtype).removeprefix("torch."),
+            "device": str(model.device),
+            "peak_memory_mib": peak_memory_mib(model.device),
+            "energy_j": self.joules,
+            "energy_reason": self.meter.reason or (None if self.joules else "the run was interrupted"),
+            **traffic(model)._asdict(),
+        }
+
+
+class Remote:
+    """Asks servers; see `Local`."""
+
+    def __init__(self, parameters: GenerateParameters) -> None:
+        p = self.parameters = parameters
+        model = p.served_model or p.model
+        self.server = server.Server(p.servers, model, p.concurrency, p.arrivals_per_s, p.timeout_s, p.retries)
+        server.check(self.server)
+        self.tokenizer = load_tokenizer(p.model)
+        self.context: int | None = None  # the server knows, and refuses
+        self.batch_size = 1
+
+    def decode(
+        self, prompts: Sequence[Prompt], skip: frozenset[int], tell: Callable[[str], None]
+    ) -> Iterator[list[Completion]]:
+        """Ask for what is not in `skip`."""
+        p = self.parameters
+        return server.decode(
+            self.server,
+            self.tokenizer,
+            prompts,
+            max_new_tokens=p.max_new_tokens,
+            temperature=p.temperature,
+            top_p=p.top_p,
+            seed=p.seed,
+            skip=skip,
+        )
+
+    def probe(self) -> None:
+        """A server is not ours to probe."""
+
+    def summary(self) -> dict[str, Any]:
+        """What the record says of the engine."""
+        return {"engine": "server", "energy_j": None, "energy_reason": "a server does not tell its joules"}
 
 
 def probe(policy: Policy, folder: Path) -> None:
@@ -105,7 +205,13 @@ def probe(policy: Policy, folder: Path) -> None:
     append_jsonl(folder / "probes.jsonl", [{"tokens_per_s": 4 * PROBE_TOKENS / (prefill_s + decode_s)}])
 
 
-def _answer(row: Any) -> Answer:
+def _refused(prompt: Prompt, number: int, context: int | None) -> Answer:
+    """The record of a prompt that is too long for the model; it is never cut."""
+    blank = Completion(prompt.key, "", len(prompt.ids), 0, 0, "failed", number, 0.0, 1)
+    return _answer(blank._replace(error=f"{len(prompt.ids)} prompt tokens and the answer exceed the context of {context}"))
+
+
+def _answer(row: Completion) -> Answer:
     return Answer(
         problem_id=row.key[0],
         sample=row.key[1],
@@ -113,11 +219,14 @@ def _answer(row: Any) -> Answer:
         tokens=row.tokens,
         slots=row.slots,
         finish=row.finish,
-        seconds=row.batch_seconds / row.batch_size,
+        error=row.error,
+        attempts=row.attempts,
+        counted=row.counted,
+        seconds=row.seconds,
         batch=row.batch,
         batch_seconds=row.batch_seconds,
         batch_size=row.batch_size,
-        prefill_s=row.prefill_s / row.batch_size,
+        prefill_s=None if row.prefill_s is None else row.prefill_s / row.batch_size,
         ttft_s=round(row.times[0], 6) if row.times else None,
         itl_s=[round(after - before, 6) for before, after in itertools.pairwise(row.times)],
         raw=row.text,
@@ -125,15 +234,19 @@ def _answer(row: Any) -> Answer:
     )
 
 
-def _summary(answers: list[Answer]) -> dict[str, Any]:
-    tokens, seconds = sum(a.tokens for a in answers), sum(a.seconds for a in answers)
+def _summary(answers: list[Answer], cap: int) -> dict[str, Any]:
+    done = [row for row in answers if row.finish != "failed"]
+    tokens, seconds, slots = sum(a.tokens for a in done), sum(a.seconds for a in answers), sum(a.slots for a in done)
+    reasons = Counter(row.error for row in answers if row.finish == "failed")
     return {
         "tokens": tokens,
         "generation_s": seconds,
         "tokens_per_s": tokens / seconds if seconds else None,
-        "tokens_per_answer": tokens / len(answers),
-        "cap_share": sum(a.finish == "length" for a in answers) / len(answers),
-        "utilisation": tokens / sum(a.slots for a in answers),
-        "energy_j": None,
-        "energy_reason": "no energy counter is read in this edition",
+        "tokens_per_answer": tokens / len(done) if done else None,
+        "cap_share": sum(a.finish == "length" for a in done) / len(done) if done else None,
+        "utilisation": tokens / slots if slots else None,
+        "failures": dict(reasons.most_common(5)),
+        "repeated": sum(a.attempts > 1 for a in answers),
+        "cut_early": sum(a.finish == "length" and a.tokens < cap for a in done),
+        "counted_here": sum(not a.counted for a in done),
     }
