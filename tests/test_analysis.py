@@ -26,7 +26,7 @@ from tradeoffs.analysis import (
     verdict,
     wilson,
 )
-from tradeoffs.analysis.policies import front_shares, group_table
+from tradeoffs.analysis.policies import attainment, front_shares, group_table
 from tradeoffs.analysis.resampling import Quantity, estimate, interval, sign_flip_p
 from tradeoffs.analysis.stage import COMPARED, ESTIMATES, VERDICTS
 from tradeoffs.analysis.wording import digits, group, span
@@ -287,6 +287,21 @@ def test_a_dominated_policy_is_on_the_front_in_no_draw() -> None:
     assert shares == {"bad": 0, "good": 1, "copy": 1}
 
 
+def test_attainment_curves_of_a_policy_that_cannot_vary() -> None:
+    good, bad = answers([1] * 10, seconds=2.0), answers([0] * 10, seconds=1.0)
+    table = attainment({"good": good, "bad": bad}, resampling(good))
+    for share in (5, 50, 95):
+        part = table[table["attained"] == share]
+        assert part[["seconds_per_answer", "pass_rate"]].to_numpy().tolist() == [[1.0, 0.0], [2.0, 1.0]]
+
+
+def test_the_likelier_a_curve_the_lower_it_lies() -> None:
+    rows = {"x": answers([1, 0, 0, 1, 0, 1, 1, 0] * 4), "y": answers([1, 0] * 16, seconds=2.0)}
+    table = attainment(rows, resampling(*rows.values()))
+    best = table.groupby("attained")["pass_rate"].max()
+    assert best[5] > best[50] > best[95]
+
+
 def test_groups_keep_order_and_counts() -> None:
     rows = answers([1, 0, 0, 0]).assign(
         arm=pd.Categorical(["x"] * 4, ["x", "y"]), library=pd.Series(["A", "A", "B", None], dtype=object)
@@ -475,13 +490,13 @@ def test_the_stage_writes_everything_the_book_reads(runs: Path) -> None:
     assert read_record(out).summary == json.loads(json.dumps(record.summary))
     tables = {path.stem: pd.read_csv(path) for path in (out / "tables").glob("*.csv")}
     named = "policies libraries tiers perturbations throughput training verdicts comparisons decomposition seconds"
-    named += " roofline self_check controls"
+    named += " attainment latency roofline self_check controls acceptance"
     assert set(tables) == set(named.split())
     assert list(tables["verdicts"].columns) == VERDICTS
     assert list(tables["policies"].columns) == ESTIMATES and list(tables["comparisons"].columns) == COMPARED
-    unchecked = ("roofline", "self_check", "controls")  # the timings here have none
+    unchecked = ("roofline", "self_check", "controls", "acceptance")  # the timings here have none
     assert all(len(table) for name, table in tables.items() if name not in unchecked)
-    figures = "pass_rate seconds_per_correct tokens_per_answer tokens_per_second training tradeoff waterfall self_check roofline"
+    figures = "pass_rate seconds_per_correct tokens_per_answer tokens_per_second training tradeoff waterfall self_check roofline acceptance"
     assert {path.stem for path in (out / "figures").glob("*.svg")} == set(figures.split())
     stages = {path.stem for path in (out / "stages").glob("*.json")}
     assert stages == {"throughput", "align-sft", "align-dpo"} | {

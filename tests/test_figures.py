@@ -91,6 +91,15 @@ def limits() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["policy", "batch_size", "tokens_per_s", "limit", "share"])
 
 
+def accepted() -> pd.DataFrame:
+    return pd.DataFrame({"policy": ["base", "dpo"], "alpha": [1.0, 0.8], "low": [1.0, 0.7], "high": [1.0, 0.9]})
+
+
+def attained() -> pd.DataFrame:
+    rows = [(share, 1.0 + 0.1 * n, 0.05 + 0.01 * n - share / 1000) for share in (5, 50, 95) for n in range(3)]
+    return pd.DataFrame(rows, columns=["attained", "seconds_per_answer", "pass_rate"])
+
+
 FIGURES = {
     "pass_rate": (figures.pass_rate, policies),
     "seconds_per_correct": (figures.seconds_per_correct, policies),
@@ -101,6 +110,7 @@ FIGURES = {
     "waterfall": (figures.waterfall, decomposition),
     "self_check": (lambda table: figures.self_check(list(table["p"])), checked),
     "roofline": (figures.roofline, limits),
+    "acceptance": (figures.acceptance, accepted),
 }
 
 
@@ -164,6 +174,12 @@ def test_every_policy_is_labelled_at_its_point() -> None:
     assert set(ARMS) <= set(words(figures.tradeoff(policies())))
 
 
+def test_attainment_is_drawn_as_three_steps() -> None:
+    axis = figures.tradeoff(policies(), attained()).axes[0]
+    steps = [line for line in axis.lines if line.get_drawstyle() == "steps-post"]
+    assert len(steps) == 3
+
+
 def test_training_has_a_panel_a_policy() -> None:
     figure = figures.training(training())
     assert [axis.get_title(loc="left") for axis in figure.axes if axis.get_visible()] == ["sft", "dpo", "dpa"]
@@ -188,7 +204,8 @@ def test_labels_are_moved_apart_and_keep_their_order() -> None:
 
 def test_all_figures_have_their_file_names() -> None:
     tables = {"policies": policies(), "throughput": throughput(), "training": training()}
-    tables |= {"decomposition": decomposition(), "self_check": checked(), "roofline": limits()}
+    tables |= {"attainment": attained()}
+    tables |= {"decomposition": decomposition(), "self_check": checked(), "roofline": limits(), "acceptance": accepted()}
     assert set(figures.all_figures(tables)) == set(FIGURES)
 
 

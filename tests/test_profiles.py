@@ -99,6 +99,7 @@ def test_jobs_are_ordered_whatever_the_files_order(tmp_path: Path) -> None:
         ("align", "dpo"),
         *((stage, arm) for arm in ("base", "dpo", "dpo-45") for stage in ("generate", "grade")),
         ("throughput", "all"),
+        ("speculate", "all"),
         ("analyse", "all"),
     ]
 

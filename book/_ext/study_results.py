@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 KEY = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 ASSET = re.compile(r"_results/(figures/\w+\.svg|tables/\w+\.csv|csv/\w+\.csv)")
-STAGES = ("align", "generate", "grade", "throughput", "analyse")
+STAGES = ("align", "generate", "grade", "throughput", "speculate", "analyse")
 EMBEDDED = "SmolLM2-135M-Instruct"
 
 

@@ -177,6 +177,20 @@ def _statuses(verdicts: list[dict[str, str]]) -> Table:
     return [["Policy", *(s.replace("_", " ") for s in STATUSES)], *lines] if lines else []
 
 
+def _titles(summary: Record, key: str) -> dict[str, str]:
+    """Columns of a grid, in the order of the record."""
+    names = dict.fromkeys(name for row in summary.get(key, {}).values() for name in row)
+    units = {n: row[n].get("unit", "") for row in summary.get(key, {}).values() for n in row}
+    return {n: _title(n, units[n]) for n in names}
+
+
+def _title(name: str, unit: str) -> str:
+    words = name.replace("_per_s", "").split("_")
+    words = [w.upper() if w in ("ttft", "tpot", "itl", "e2e") else w for w in words]
+    text = " ".join(words)
+    return text[:1].upper() + text[1:] + (f", {unit}" if unit in ("s", "1/s") else "")
+
+
 def made(summary: Record, stages: Mapping[str, Record], verdicts: list[dict[str, str]]) -> dict[str, Table]:
     """Make the tables that do not come from a CSV file; an empty one is missing."""
     factors = list(dict.fromkeys(f for row in summary.get("decomposition", {}).values() for f in row))
@@ -184,6 +198,8 @@ def made(summary: Record, stages: Mapping[str, Record], verdicts: list[dict[str,
         "policies": _grid("Policy", POLICY_COLUMNS, summary.get("policies", {})),
         "comparisons": _grid("Policy", POLICY_COLUMNS, summary.get("comparisons", {}), change=True),
         "decomposition": _grid("Policy", {f: f.capitalize() for f in factors}, summary.get("decomposition", {})),
+        "seconds": _grid("Policy", _titles(summary, "seconds"), summary.get("seconds", {})),
+        "latency": _grid("Policy", _titles(summary, "latency"), summary.get("latency", {})),
         "throughput": _throughput(summary.get("throughput", {})),
         "settings": _settings(stages),
         "runs": _runs(stages),

@@ -244,11 +244,12 @@ def spread(values: Sequence[float], gap: float, low: float, high: float) -> list
     return [float(value) for value in result]
 
 
-def tradeoff(policies: pd.DataFrame) -> Figure:
+def tradeoff(policies: pd.DataFrame, attained: pd.DataFrame | None = None) -> Figure:
     """Which policies give the most correctness for their time?
 
     Args:
         policies: the table `policies.csv`, baseline first.
+        attained: the table `attainment.csv`: curves that some policy attains in 5, 50 and 95 % of draws.
     """
     rate, seconds = (_metric(policies, name).set_index("name") for name in ("pass_rate", "seconds_per_answer"))
     base = policies["arm"].iloc[0] if len(policies) else None
@@ -280,6 +281,11 @@ def tradeoff(policies: pd.DataFrame) -> Figure:
     axis.set_ylim(bottom, top)
     edge = axis.get_xlim()[1]
     axis.set_xlim(axis.get_xlim()[0], edge)
+    for share, curve in attained.groupby("attained") if attained is not None else ():
+        across_, up_ = [*curve["seconds_per_answer"], edge], [*curve["pass_rate"], curve["pass_rate"].iloc[-1]]
+        axis.step(
+            across_, [100 * y for y in up_], where="post", color=GREEN, linewidth=1.6 if share == 50 else 0.8, zorder=0
+        )
     for name, across, up, label in zip(both, x, y, spread(y, 0.06 * (top - bottom), bottom, top), strict=True):
         colour = GREY if name == base else BLUE
         axis.annotate(
@@ -419,6 +425,22 @@ def roofline(table: pd.DataFrame) -> Figure:
     _dots(axis, rows)
     axis.set_xlim(0, max(100.0, axis.get_xlim()[1]))
     axis.axvline(100, color=GREY, linewidth=0.8, linestyle=":")
+    return _settle(figure)
+
+
+def acceptance(table: pd.DataFrame) -> Figure:
+    """How often would a policy accept the tokens of the unaligned draft?
+
+    Args:
+        table: `acceptance.csv`.
+    """
+    figure, (axis,) = _figure(0.9 + 0.44 * max(1, len(table)))
+    axis.set_xlabel("chance that a drafted token is accepted (%), 95 % interval")
+    if table.empty:
+        _note(axis, "not measured: no stage `speculate`")
+        return _settle(figure)
+    rows = table.rename(columns={"policy": "name", "alpha": "estimate"}).assign(reason=None)
+    _dots(axis, rows, scale=100)
     return _settle(figure)
 
 
@@ -680,10 +702,11 @@ def all_figures(tables: dict[str, pd.DataFrame]) -> dict[str, Figure]:
         "tokens_per_answer": tokens_per_answer(tables["policies"]),
         "tokens_per_second": tokens_per_second(tables["throughput"]),
         "training": training(tables["training"]),
-        "tradeoff": tradeoff(tables["policies"]),
+        "tradeoff": tradeoff(tables["policies"], tables["attainment"]),
         "waterfall": waterfall(tables["decomposition"]),
         "self_check": self_check(list(tables["self_check"]["p"])),
         "roofline": roofline(tables["roofline"]),
+        "acceptance": acceptance(tables["acceptance"]),
     }
 
 

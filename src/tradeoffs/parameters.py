@@ -120,7 +120,7 @@ OptionalAngle = Annotated[
 
 
 class Parameters(BaseModel):
-    """Shared behaviour of the five notebooks' parameters: strict types, no unknown names."""
+    """Shared behaviour of the notebooks' parameters: strict types, no unknown names."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
 
@@ -266,6 +266,9 @@ class GenerateParameters(Parameters):
         [], description="addresses of OpenAI-compatible servers to ask instead of decoding here; [] for none"
     )
     served_model: str = Field("", description="name under which the servers know the policy; '' for `model`")
+    send: Literal["ids", "text"] = Field(
+        "ids", description="prompts to servers as token ids, which are exact, or as text where they take no ids"
+    )
     concurrency: int = Field(16, ge=1, description="requests to servers under way at once")
     arrivals_per_s: float = Field(
         0.0, ge=0, description="requests sent per second (Poisson), whatever the servers do; 0: the next when one ends"
@@ -330,6 +333,34 @@ class ThroughputParameters(Parameters):
         return value
 
 
+class SpeculateParameters(Parameters):
+    """`notebooks/speculate.ipynb`: how often policies would accept the tokens of a draft."""
+
+    model: ModelName = "embedded"
+    policies: dict[str, Adapter] = Field(
+        {"base": ""}, min_length=1, description="policy name -> adapter folder ('' for none)"
+    )
+    draft: str = Field("", description="the policy that proposes tokens; '' for the first")
+    problems: ProblemSet = "bundled"
+    limit: int = Field(12, ge=0, description="answer a fixed stratified choice of this many problems; 0 for all")
+    out: OutFolder = "runs/speculate"
+    temperature: float = Field(1.0, ge=0, le=5, description="of answers and distributions; 0: greedy answers, distributions at 1")
+    max_new_tokens: int = Field(48, ge=1, description="tokens; cap on an answer")
+    drafted: int = Field(4, ge=1, le=64, description="tokens that the draft proposes at once")
+    live: int = Field(0, ge=0, description="problems that each policy also decodes with the draft for real, greedily")
+    batch_size: int = Field(12, ge=1, description="prompts decoded together")
+    seed: Seed = 0
+    dtype: DType = "auto"
+    device: Device = "auto"
+
+    @field_validator("draft")
+    @classmethod
+    def _known_draft(cls, value: str, info: ValidationInfo) -> str:
+        if value and value not in info.data.get("policies", {}):
+            raise ValueError(f"accepts '' or one of {', '.join(info.data.get('policies', {}))}")
+        return value
+
+
 class GradeParameters(Parameters):
     """`notebooks/grade.ipynb`: execute answers and say which pass."""
 
@@ -358,6 +389,9 @@ class AnalyseParameters(Parameters):
     problems: ProblemSet = "bundled"
     out: OutFolder = "runs/analyse"
     draws: int = Field(2000, ge=100, description="bootstrap draws")
+    goodput_limits: dict[Literal["ttft_s", "tpot_s", "e2e_s"], float] = Field(
+        {}, description="seconds that an answer must keep to count for goodput: 'ttft_s', 'tpot_s', 'e2e_s'; {} for none"
+    )
     seed: Seed = 0
 
 
@@ -365,6 +399,7 @@ MODELS: dict[str, type[Parameters]] = {
     "align": AlignParameters,
     "generate": GenerateParameters,
     "throughput": ThroughputParameters,
+    "speculate": SpeculateParameters,
     "grade": GradeParameters,
     "analyse": AnalyseParameters,
 }

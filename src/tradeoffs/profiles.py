@@ -32,7 +32,7 @@ class Profile(BaseModel):
         policies: policy -> parameters of its `align` stage; `start` names another policy.
         arms: arm -> which policy answers; the first is the baseline.
         align: parameters that all policies share, such as their token budget; a policy's own outrank them.
-        generate, throughput, grade, analyse: parameters of those stages that differ from their defaults.
+        generate, throughput, speculate, grade, analyse: parameters of those stages that differ from their defaults.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -45,6 +45,7 @@ class Profile(BaseModel):
     align: dict[str, Any] = {}
     generate: dict[str, Any] = {}
     throughput: dict[str, Any] = {}
+    speculate: dict[str, Any] = {}
     grade: dict[str, Any] = {}
     analyse: dict[str, Any] = {}
 
@@ -64,6 +65,7 @@ class Profile(BaseModel):
             "align": self.align,
             "generate": self.generate,
             "throughput": self.throughput,
+            "speculate": self.speculate,
             "grade": self.grade,
             "analyse": self.analyse,
         }
@@ -129,6 +131,7 @@ def _check_job(job: Job, path: Path) -> None:
         "align": ("start",),
         "generate": ("adapter",),
         "throughput": ("policies", "unmerged"),
+        "speculate": ("policies", "draft"),
         "grade": ("answers",),
         "analyse": ("runs",),
     }
@@ -155,6 +158,10 @@ def jobs(profile: Profile) -> list[Job]:
     timing = {"model": profile.model, "seed": profile.seed, "policies": adapters, "out": f"{runs}/throughput"}
     trained = tuple(f"{runs}/align/{name}/record.json" for name in profile.policies)
     done.append(Job("throughput", "all", f"{runs}/throughput", timing | profile.throughput, trained))
+    first = next(iter(profile.arms.values())).policy
+    guess = {"model": profile.model, "seed": profile.seed, "problems": profile.problems, "out": f"{runs}/speculate"}
+    guess |= {"policies": adapters, "draft": first}
+    done.append(Job("speculate", "all", f"{runs}/speculate", guess | profile.speculate, trained))
     analysis = {
         "runs": runs,
         "policies": list(profile.arms),

@@ -141,6 +141,30 @@ class Timing(Row):
     flagged: bool
 
 
+class Acceptance(Row):
+    """One policy's answer to one problem, as a draft would have proposed it.
+
+    Attributes:
+        policy, problem_id: whose answer to what; `tokens`: its length.
+        alpha: mean over its tokens of the chance that the draft's token is accepted.
+        kl: mean of KL(policy || draft), nats a token. agree: share of tokens where both would choose the same greedily.
+        live_tokens, live_passes: of assisted decoding, tokens and the policy's passes for them; `live_s`, `plain_s`: seconds with and without
+            the draft; `live_equal`: whether both gave the same tokens. None where it was not run.
+    """
+
+    policy: str
+    problem_id: int
+    tokens: int
+    alpha: float
+    kl: float
+    agree: float
+    live_tokens: int | None = None
+    live_passes: int | None = None
+    live_s: float | None = None
+    plain_s: float | None = None
+    live_equal: bool | None = None
+
+
 class TrainingStep(Row):
     """One optimizer step (or the samples that a round learns from, `kind="round"`); a quantity that a method does not have is null.
 
@@ -190,7 +214,7 @@ class Record(BaseModel):
     """What a stage writes last: its parameters, its counts, its summary and its provenance."""
 
     schema_version: int = SCHEMA_VERSION
-    stage: Literal["align", "generate", "throughput", "grade", "analyse"]
+    stage: Literal["align", "generate", "throughput", "speculate", "grade", "analyse"]
     parameters: dict[str, Any]
     seeds: list[int] = []
     counts: dict[str, int]

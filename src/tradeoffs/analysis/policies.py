@@ -17,10 +17,13 @@ import pandas as pd
 
 from tradeoffs.analysis import identity
 from tradeoffs.analysis.estimates import NO_DIFFERENCE, Estimate, minimum_detectable_effect, pass_at_k, verdict, wilson
-from tradeoffs.analysis.resampling import Array, Quantity, Resampling, estimate, sign_flip_p
+from tradeoffs.analysis.resampling import Array, Quantity, Resampling, bootstrap_p, estimate, sign_flip_p
 
 ALPHA = 0.05
 FEWEST = 6  # families that must differ, all in one direction, before the sign-flip test can say so: 2 / 2^6 < 0.05
+# H2 and H3 of the study; H1, speed at forced lengths, is adjusted in `tradeoffs.analysis.throughput`
+CONFIRMATORY = ("tokens_per_answer", "pass_rate")
+ATTAINED = (5, 50, 95)
 PASS_AT = (2, 5, 10, 20, 50, 100)
 
 
@@ -47,7 +50,7 @@ DIFFERENCES = ("pass_rate", "cap_share")
 # what an answer's decoding took, see `tradeoffs.analysis.identity.work`
 WORK = ("decode_s", "prefill_s", "passes", "bytes")
 TIMED = ("seconds", "graded_seconds", "graded_decode_s", "graded_prefill_s")
-COUNTS = ("answers", "graded", "passed", "unavailable")
+COUNTS = ("answers", "graded", "passed", "unavailable", "failed")
 SUMMED = (
     *COUNTS,
     "tokens",
@@ -74,8 +77,12 @@ def count_columns(rows: pd.DataFrame) -> pd.DataFrame:
         `graded_*` columns are what these answers cost.
     """
     graded = rows["status"].notna() & (rows["status"] != "unavailable")
+    # A request that failed brought no answer, but its time was spent.
+    answered = rows["finish"] != "failed"
     return rows.assign(
-        answers=1,
+        answers=answered.astype(int),
+        failed=(~answered).astype(int),
+        prompt_tokens=rows["prompt_tokens"].where(answered, 0),
         graded=graded.astype(int),
         passed=(rows["status"] == "passed").astype(int),
         unavailable=(rows["status"] == "unavailable").astype(int),
@@ -123,16 +130,23 @@ def policy_metrics(
     }
     n, passed = int(sums["graded"].point), int(sums["passed"].point)
     result["pass_rate"] = with_wilson(result["pass_rate"], passed, n)
+    result["cap_share"] = with_wilson(
+        result["cap_share"], int(sums["capped"].point), int(sums["answers"].point), always=False
+    )
     result |= {name: Estimate(sums[name].point, None, None, "answers").as_dict() for name in COUNTS}
     return result | pass_at(counted, resampling)
 
 
-def with_wilson(rate: dict[str, Any], passed: int, n: int) -> dict[str, Any]:
-    """Add Wilson's interval to a pass rate; it stands in where resampling shows no spread, which is no certainty."""
+def with_wilson(rate: dict[str, Any], passed: int, n: int, always: bool = True) -> dict[str, Any]:
+    """Add Wilson's interval to a share of answers; it stands in where resampling shows no spread, which is no certainty.
+
+    Args:
+        always: or only where it stands in.
+    """
     if not n:
         return rate
     low, high = wilson(passed, n)
-    rate = rate | {"wilson_low": low, "wilson_high": high}
+    rate = rate | ({"wilson_low": low, "wilson_high": high} if always else {})
     if passed in (0, n):
         rate |= {"low": low, "high": high, "reason": "all answers alike, so Wilson's interval"}
     return rate
@@ -205,9 +219,38 @@ def compare(
         else:
             value = estimate(_ratio(ours[name], theirs[name]), "ratio", families, _whose(ours[name], metric.undefined))
             kind, neutral = "ratio", 1.0
-        result[name] = value.as_dict() | {"kind": kind, "verdict": verdict(value, neutral)}
+        draws = (ours[name].minus(theirs[name]) if kind == "difference" else ours[name] / theirs[name]).draws
+        p = None if value.low is None and value.high is None else bootstrap_p(draws, neutral)
+        result[name] = value.as_dict() | {"kind": kind, "verdict": verdict(value, neutral), "p": p}
+    if len(own) and own["capped"].sum() == other["capped"].sum() == 0:
+        bound = wilson(0, len(own))[1]
+        result["cap_share"] |= {"low": -bound, "high": bound, "reason": "no answer was cut, so a bound from their number"}
+    lengths = [part.groupby("family")["tokens"].sum() for part in (own, other)]
+    if families > 1:
+        moved = (lengths[0] - lengths[1]).to_numpy(dtype=np.float64)
+        result["tokens_per_answer"]["p"] = sign_flip_p(moved, len(resampling.weights), generator)
     result["pass_rate"] = _paired(result["pass_rate"], own, other, resampling, generator)
     return result
+
+
+def adjust(comparisons: Mapping[str, dict[str, dict[str, Any]]]) -> None:
+    """Take back verdicts that do not outlive the number of comparisons; add `p_adjusted` and `adjustment`.
+
+    The confirmatory metrics (`CONFIRMATORY`) are families of their own, each adjusted over policies by Holm's method, which bounds the
+    chance of any false claim. All others together are exploratory: Benjamini and Hochberg bound the expected share of false ones.
+    """
+    from statsmodels.stats.multitest import multipletests
+
+    tested = [(arm, name) for arm, row in comparisons.items() for name in row if row[name].get("p") is not None]
+    families = [("holm", [pair for pair in tested if pair[1] == name]) for name in CONFIRMATORY]
+    families.append(("fdr_bh", [pair for pair in tested if pair[1] not in CONFIRMATORY]))
+    for method, pairs in families:
+        values = [comparisons[arm][name] for arm, name in pairs]
+        adjusted = multipletests([value["p"] for value in values], method=method)[1] if values else []
+        for value, p in zip(values, adjusted, strict=True):
+            value |= {"p_adjusted": float(p), "adjustment": {"holm": "Holm", "fdr_bh": "BH"}[method]}
+            if value["verdict"] in ("higher", "lower") and p >= ALPHA:
+                value |= {"verdict": NO_DIFFERENCE, "reason": f"p = {p:.2g} after adjustment for {len(pairs)} comparisons"}
 
 
 def _ratio(ours: Quantity, theirs: Quantity) -> Quantity:
@@ -323,7 +366,9 @@ def decompose_seconds(
     for part, pace in zip((own, other), paces, strict=True):
         sums = _sums(part, resampling, pace)
         stacked = {name: np.concatenate([[q.point], q.draws]) for name, q in sums.items()}
-        both.append({p: {f: stacked[a] / stacked[b] for f, (a, b) in fs.items()} for p, fs in identity.PARTS.items()})
+        with np.errstate(divide="ignore", invalid="ignore"):  # a draw without any graded answer is undefined
+            parts = {p: {f: stacked[a] / stacked[b] for f, (a, b) in fs.items()} for p, fs in identity.PARTS.items()}
+        both.append(parts)
     split = {f"{part}: {factor}": value for (part, factor), value in identity.lmdi(*both).items()}
     split["total"] = np.sum(list(split.values()), axis=0)
     families = own["family"].nunique()
@@ -331,6 +376,44 @@ def decompose_seconds(
         name: estimate(Quantity(float(value[0]), value[1:]), "log ratio", families).as_dict()
         for name, value in split.items()
     }
+
+
+def _plane(
+    rows: Mapping[str, pd.DataFrame], resampling: Resampling, paces: Mapping[str, Array] | None
+) -> tuple[Array, Array]:
+    """Pass rate and seconds an answer of every policy in every draw, both of shape (policies, draws).
+
+    Undefined in a draw (none of its families): neither on the front nor in anyone's way.
+    """
+    found = [metrics(_sums(count_columns(part), resampling, (paces or {}).get(name))) for name, part in rows.items()]
+    rate = np.stack([np.nan_to_num(m["pass_rate"].draws, nan=-np.inf) for m in found])
+    return rate, np.stack([np.nan_to_num(m["seconds_per_answer"].draws, nan=np.inf) for m in found])
+
+
+def attainment(
+    rows: Mapping[str, pd.DataFrame], resampling: Resampling, paces: Mapping[str, Array] | None = None
+) -> pd.DataFrame:
+    """What some policy attains with what chance: curves of pass rate over seconds an answer.
+
+    A point is attained in a draw if some policy is at least as correct in at most its time.
+
+    Returns:
+        Corners of the curves: `attained` (% of draws: 5, 50, 95), `seconds_per_answer`, `pass_rate`, in order of time.
+
+    Source: empirical attainment function, Grunert da Fonseca et al. 2001; moocore.
+    """
+    import moocore
+
+    rate, seconds = _plane(rows, resampling, paces)
+    points = np.stack([seconds.T.ravel(), -rate.T.ravel()], axis=1)  # both to be small
+    sets = np.repeat(np.arange(1, rate.shape[1] + 1), len(rate))
+    usable = np.isfinite(points).all(axis=1)
+    columns = ["attained", "seconds_per_answer", "pass_rate"]
+    if not usable.any():
+        return pd.DataFrame(columns=columns)
+    curves = moocore.eaf(points[usable], sets=sets[usable], percentiles=list(ATTAINED))
+    table = pd.DataFrame({"seconds_per_answer": curves[:, 0], "pass_rate": -curves[:, 1], "attained": curves[:, 2]})
+    return table.sort_values(["attained", "seconds_per_answer"])[columns].reset_index(drop=True)
 
 
 def front_shares(
@@ -342,14 +425,9 @@ def front_shares(
 
     A front drawn through point estimates flatters (the best of noisy values is too good); a share of draws does not.
     """
-    found = {
-        name: metrics(_sums(count_columns(part), resampling, (paces or {}).get(name))) for name, part in rows.items()
-    }
-    # Undefined in a draw (none of its families): neither on the front nor in anyone's way.
-    rate = np.stack([np.nan_to_num(m["pass_rate"].draws, nan=-np.inf) for m in found.values()])
-    seconds = np.stack([np.nan_to_num(m["seconds_per_answer"].draws, nan=np.inf) for m in found.values()])
+    rate, seconds = _plane(rows, resampling, paces)
     shares = {}
-    for i, name in enumerate(found):
+    for i, name in enumerate(rows):
         as_good = (rate >= rate[i]) & (seconds <= seconds[i])
         better = (rate > rate[i]) | (seconds < seconds[i])
         shares[name] = float(1 - (as_good & better).any(axis=0).mean())

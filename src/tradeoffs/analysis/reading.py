@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from tradeoffs.analysis.identity import work
-from tradeoffs.records import Answer, Record, Row, Timing, TrainingStep, Verdict, frame, read_record, read_rows
+from tradeoffs.records import Acceptance, Answer, Record, Row, Timing, TrainingStep, Verdict, frame, read_record, read_rows
 from tradeoffs.tasks.problems import family, load_problems
 
 REMEDY = "make study"
@@ -31,6 +31,7 @@ class Runs(NamedTuple):
         answers: one row an answer, verdict and problem joined; `arm` is a category in the order asked for.
         timings: one row a `Timing`.
         training: one row a `TrainingStep`, with `policy`.
+        acceptance: one row an `Acceptance`, with `family`.
         records: the stages' records by name, such as `generate-base` and `throughput`.
         missing: what is not there.
         warnings: what makes arms hard to compare.
@@ -39,6 +40,7 @@ class Runs(NamedTuple):
     answers: pd.DataFrame
     timings: pd.DataFrame
     training: pd.DataFrame
+    acceptance: pd.DataFrame
     records: dict[str, Record]
     missing: list[Gap]
     warnings: list[str]
@@ -91,7 +93,7 @@ def _arm(runs: Path, arm: str, records: dict[str, Record], missing: list[Gap]) -
         verdicts[[*key, "status"]].drop_duplicates(key, keep="last").astype({"problem_id": "int64", "sample": "int64"})
     )
     joined = answers.merge(judged, on=key, how="left")
-    left = int(joined["status"].isna().sum())
+    left = int((joined["status"].isna() & (joined["finish"] != "failed")).sum())
     if graded is not None and not verdicts.empty and left:
         missing.append(Gap(f"verdicts of {arm} for {left} of {len(joined)} answers"))
     model = made.summary
@@ -135,6 +137,10 @@ def _warnings(records: Mapping[str, Record]) -> list[str]:
     for key, values in facts.items():
         if len({repr(value) for value in values.values()}) > 1 or len(values) < len(made):
             texts.append(f"arms differ in {key}: " + ", ".join(f"{arm} {value}" for arm, value in values.items()))
+    for arm, record in made.items():
+        if failed := record.counts.get("failed", 0):
+            why = "; ".join(record.summary.get("failures", {})) or "see its answers"
+            texts.append(f"{failed} of {record.counts['planned']} answers of {arm} failed and count as none: {why}")
     trained = {name.removeprefix("align-"): record for name, record in records.items() if name.startswith("align-")}
     notes = {policy: record.summary.get("warning") for policy, record in trained.items()}
     return texts + [f"training of {policy}: {note}" for policy, note in notes.items() if note]
@@ -187,7 +193,15 @@ def read_runs(runs: str, policies: Sequence[str], problems: str) -> Runs:
             for name in record.parameters.get("policies", {})
             if len(timed) and name not in timed
         ]
+    guessed = folder / "speculate"
+    acceptance = _table([], Acceptance)
+    if guessed.is_dir():  # a study without this stage lacks nothing
+        record, acceptance = _stage(guessed, "acceptance.jsonl", Acceptance, "acceptance of drafted tokens", missing)
+        if record is not None:
+            records["speculate"] = record
+            families = _describe(problems).set_index("problem_id")["family"]
+            acceptance = acceptance.assign(family=acceptance["problem_id"].map(families))
     if not arms and timings.empty:
         raise ValueError(f"runs: {runs} holds no answers of {', '.join(policies)} and no timings; run {REMEDY} first")
     training = _training(folder, records, missing)
-    return Runs(_join(arms, problems, policies), timings, training, records, missing, _warnings(records))
+    return Runs(_join(arms, problems, policies), timings, training, acceptance, records, missing, _warnings(records))

@@ -137,6 +137,21 @@ def estimate(quantity: Quantity, unit: str, families: int, reason: str = "undefi
     return Estimate(quantity.point, low, high, unit, UNBOUNDED if low is None or high is None else None)
 
 
+def bootstrap_p(draws: Array, neutral: float) -> float:
+    """Two-sided p-value by inversion of the percentile interval: twice the share of draws on the wrong side of no change.
+
+    Args:
+        draws: of a difference or a ratio; an undefined one is on both sides.
+        neutral: 0 or 1.
+
+    Returns:
+        At least 2 / (draws + 1).
+    """
+    undefined = np.isnan(draws)
+    below, above = ((draws <= neutral) | undefined).sum(), ((draws >= neutral) | undefined).sum()
+    return float(min(1.0, 2 * (min(below, above) + 1) / (len(draws) + 1)))
+
+
 def sign_flip_p(differences: Array, draws: int, generator: np.random.Generator) -> float:
     """Test that two policies are exchangeable within every family: flip the sign of each family's difference at random.
 

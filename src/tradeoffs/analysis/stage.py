@@ -14,9 +14,12 @@ import numpy as np
 import pandas as pd
 
 from tradeoffs.analysis.estimates import Estimate
+from tradeoffs.analysis.latency import latency_metrics
 from tradeoffs.analysis.policies import (
     COUNTS,
     METRICS,
+    adjust,
+    attainment,
     compare,
     decompose,
     decompose_seconds,
@@ -26,6 +29,7 @@ from tradeoffs.analysis.policies import (
 )
 from tradeoffs.analysis.reading import Gap, Runs, hardware, read_runs
 from tradeoffs.analysis.resampling import Resampling
+from tradeoffs.analysis.speculation import acceptance_table
 from tradeoffs.analysis.throughput import (
     CONTROL,
     MARGINS,
@@ -67,6 +71,8 @@ COMPARED = [
     *ESTIMATES[2:6],
     "verdict",
     "p",
+    "p_adjusted",
+    "adjustment",
     "n",
     "discordance",
     "design_effect",
@@ -107,7 +113,7 @@ def _missing_arm(arm: str) -> dict[str, Any]:
 
 
 def _policies(
-    runs: Runs, order: list[str], draws: int, generator: np.random.Generator
+    runs: Runs, order: list[str], draws: int, generator: np.random.Generator, limits: Mapping[str, float]
 ) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
     """Estimate everything that comes from answers; the tables hold the breakdowns."""
     base = order[0]
@@ -116,24 +122,29 @@ def _policies(
         "comparisons": {},
         "decomposition": {},
         "seconds": {},
+        "latency": {},
     }
     groups = {"libraries": "library", "tiers": "tier", "perturbations": "perturbation"}
     rows = {str(arm): part for arm, part in runs.answers.groupby("arm", observed=True)}
     if not rows:
         columns = [*COUNTS, "pass_rate", "low", "high", "tokens_per_answer", "seconds_per_answer"]
-        return found, {name: pd.DataFrame(columns=["arm", by, *columns]) for name, by in groups.items()}
+        empty = {name: pd.DataFrame(columns=["arm", by, *columns]) for name, by in groups.items()}
+        return found, empty | {"attainment": pd.DataFrame(columns=["attained", "seconds_per_answer", "pass_rate"])}
     resampling = Resampling.draw(runs.answers["family"], draws, generator)
     paces = resampling.paces(_probes(runs, list(rows)), generator)
     front = front_shares(rows, resampling, paces)
     for arm in (arm for arm in order if arm in rows):
         found["policies"][arm] = policy_metrics(rows[arm], resampling, paces.get(arm))
+        found["latency"][arm] = latency_metrics(rows[arm], resampling, limits, paces.get(arm))
         found["policies"][arm]["on_front"] = Estimate(front[arm], None, None, "share").as_dict()
         if arm != base and base in rows:
             both = (paces.get(arm), paces.get(base))
             found["comparisons"][arm] = compare(rows[arm], rows[base], resampling, generator, both)
             found["decomposition"][arm] = decompose(rows[arm], rows[base], resampling, both)
             found["seconds"][arm] = decompose_seconds(rows[arm], rows[base], resampling, both)
-    return found, {name: group_table(runs.answers, by, resampling) for name, by in groups.items()}
+    adjust(found["comparisons"])
+    tables = {name: group_table(runs.answers, by, resampling) for name, by in groups.items()}
+    return found, tables | {"attainment": attainment(rows, resampling, paces)}
 
 
 def _probes(runs: Runs, arms: list[str]) -> dict[str, list[float]]:
@@ -230,7 +241,7 @@ def analyse(runs: Runs, parameters: AnalyseParameters) -> Study:
     start = time.perf_counter()
     order = list(dict.fromkeys(parameters.policies))
     generator = np.random.default_rng(parameters.seed)
-    found, tables = _policies(runs, order, parameters.draws, generator)
+    found, tables = _policies(runs, order, parameters.draws, generator, parameters.goodput_limits)
     machines = {
         hardware(record): None for name, record in runs.records.items() if name.startswith(("generate-", "throughput"))
     }
@@ -249,16 +260,23 @@ def analyse(runs: Runs, parameters: AnalyseParameters) -> Study:
     summary["headline"] = headline(summary)
     tables = {
         "policies": _long(summary["policies"], ESTIMATES),
+        "latency": _long(summary["latency"], ESTIMATES),
         "comparisons": _long(summary["comparisons"], COMPARED),
         "decomposition": _long(summary["decomposition"], ["arm", "factor", *ESTIMATES[2:6], *LOGS, "reason"]),
         "seconds": _long(summary["seconds"], ["arm", "part", *ESTIMATES[2:]]),
         **tables,
         "throughput": _timed(summary),
         **_checks(summary),
+        "acceptance": _acceptance(runs, parameters),
         "training": runs.training,
         "verdicts": runs.answers.sort_values(["arm", "problem_id", "sample"]).reindex(columns=VERDICTS),
     }
     return Study(tables, summary, runs, parameters.model_dump(), time.perf_counter() - start)
+
+
+def _acceptance(runs: Runs, parameters: AnalyseParameters) -> pd.DataFrame:
+    drafted = int(runs.records["speculate"].parameters["drafted"]) if "speculate" in runs.records else 1
+    return acceptance_table(runs.acceptance, drafted, parameters.draws, parameters.seed)
 
 
 def _record(study: Study) -> Record:

@@ -160,7 +160,9 @@ class Remote:
     def __init__(self, parameters: GenerateParameters) -> None:
         p = self.parameters = parameters
         model = p.served_model or p.model
-        self.server = server.Server(p.servers, model, p.concurrency, p.arrivals_per_s, p.timeout_s, p.retries)
+        self.server = server.Server(
+            p.servers, model, p.concurrency, p.arrivals_per_s, p.timeout_s, p.retries, p.send == "text"
+        )
         server.check(self.server)
         self.tokenizer = load_tokenizer(p.model)
         self.context: int | None = None  # the server knows, and refuses

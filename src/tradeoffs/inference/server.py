@@ -1,6 +1,7 @@
 """Any OpenAI-compatible server as an engine: vLLM, llama.cpp, SGLang, TGI, `transformers serve`.
 
-Prompts are sent as token ids, so that a server answers the very prompt that the in-process engine would; answers are streamed, and each
+Prompts are sent as token ids, so that a server answers the very prompt that the in-process engine would (as text where a server takes no
+ids); answers are streamed, and each
 piece's arrival is noted. Requests are kept going at a fixed concurrency (closed loop), or are sent at Poisson arrivals whatever the server
 does (open loop), where latency counts from the scheduled time: a server that stalls delays what comes after it, and that must show.
 
@@ -20,6 +21,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tradeoffs.inference.engine import STOP_TEXTS, Completion, Prompt
@@ -44,6 +46,7 @@ class Server(NamedTuple):
         arrivals_per_s: rate of Poisson arrivals; 0 for a closed loop.
         timeout_s: for one request, from sending to its end.
         retries: further attempts after a failure.
+        as_text: send prompts as text, special tokens written out, to servers that take no token ids.
     """
 
     urls: Sequence[str]
@@ -52,6 +55,7 @@ class Server(NamedTuple):
     arrivals_per_s: float = 0.0
     timeout_s: float = 600.0
     retries: int = 3
+    as_text: bool = False
 
     def address(self, path: str, number: int = 0) -> str:
         """The full address of an endpoint for a request's number."""
@@ -143,7 +147,8 @@ async def _check(url: str, model: str) -> None:
             known = [str(row["id"]) for row in (await got.json(content_type=None))["data"]]
         except (ValueError, KeyError, TypeError):
             raise ValueError(f"servers: {where} is no list of models; accepts an OpenAI-compatible server") from None
-        if known and model not in known:
+        # `transformers serve` lists what the hub's cache holds, and takes folders besides
+        if known and model not in known and not Path(model).is_dir():
             raise ValueError(f"served_model: got {model!r}; {url} accepts {', '.join(known)}")
 
 
@@ -189,7 +194,7 @@ def decode(
 
     Args:
         server: where and how.
-        tokenizer: of the policy; counts where the server does not, and nothing else.
+        tokenizer: of the policy; counts where the server does not, and writes prompts as text.
         prompts: numbered in this order.
         max_new_tokens, temperature, top_p, seed: sent along; the seed of a prompt depends on its number.
         ignore_eos: forced lengths; an extension that vLLM and others know.
@@ -243,7 +248,8 @@ async def _all(
 
         async def one(number: int, prompt: Prompt, scheduled: float | None) -> None:
             async with gate:
-                asked = body | {"prompt": prompt.ids, "seed": seed + number}
+                sent_prompt = str(tokenizer.decode(prompt.ids)) if server.as_text else prompt.ids
+                asked = body | {"prompt": sent_prompt, "seed": seed + number}
                 mark = share.enter()
                 sent = time.perf_counter()
                 try:

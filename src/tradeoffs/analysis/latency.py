@@ -1,0 +1,113 @@
+"""Latency of answers as who asked for them feels it, and the rates that go with it.
+
+With s the moment a request was due, f its first token's and e its last token's, n its tokens, T the time in which requests were under way:
+
+    TTFT = f - s      TPOT = (e - f) / (n - 1), n > 1      ITL = every gap between tokens, pooled      E2E = e - s
+    request throughput = answers / T      goodput = answers within every limit / T
+
+In a batch all rows are due when it begins, so TTFT is the batch's prefill; waiting for a turn is not counted there. A thousand problems
+support medians and 90th percentiles, not 99th (MLPerf's rules want 262,742 queries for those).
+
+Source: vLLM `bench serve` (definitions); MLPerf inference rules (sample sizes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tradeoffs.analysis.estimates import Estimate
+from tradeoffs.analysis.resampling import Array, Quantity, Resampling, estimate
+
+QUANTILES = (0.5, 0.9)
+MEASURES = {"ttft_s": "s", "tpot_s": "s", "itl_s": "s", "e2e_s": "s"}
+LIMITS = ("ttft_s", "tpot_s", "e2e_s")
+
+
+def latencies(rows: pd.DataFrame) -> pd.DataFrame:
+    """TTFT, TPOT and E2E of each answer that has tokens; TPOT is missing where there is one token.
+
+    Args:
+        rows: one row an answer: `ttft_s`, `itl_s` (list), `tokens`, `finish`.
+    """
+    if "ttft_s" not in rows or "itl_s" not in rows:
+        rows = rows.assign(ttft_s=None, itl_s=None)
+    told = rows[(rows["finish"] != "failed") & rows["ttft_s"].notna()]
+    gaps = told["itl_s"].map(lambda values: float(sum(values))).astype(float)
+    first = pd.to_numeric(told["ttft_s"])
+    return told.assign(
+        ttft_s=first, e2e_s=first + gaps, tpot_s=(gaps / (told["tokens"] - 1)).where(told["tokens"] > 1)
+    )
+
+
+def weighted_quantiles(values: Array, weights: Array, q: float) -> Array:
+    """Quantile of values that count as often as their weights say, for each row of weights.
+
+    Args:
+        values: shape (n,).
+        weights: shape (draws, n), not negative.
+        q: from 0 to 1.
+
+    Returns:
+        Shape (draws,): the smallest value that a share q of the weight does not exceed; NaN where there is no weight.
+    """
+    order = np.argsort(values)
+    heaped = np.cumsum(weights[:, order], axis=1)
+    whole = heaped[:, -1]
+    place = (heaped < q * whole[:, None] - 1e-9).sum(axis=1)
+    return np.where(whole > 0, values[order][np.minimum(place, len(values) - 1)], np.nan)
+
+
+def _quantity(values: pd.Series, families: pd.Series, resampling: Resampling, q: float) -> Quantity:
+    place = resampling.families.get_indexer(families)
+    numbers = values.to_numpy(dtype=np.float64)
+    point = weighted_quantiles(numbers, np.ones((1, len(numbers))), q)
+    return Quantity(float(point[0]), weighted_quantiles(numbers, resampling.weights[:, place], q))
+
+
+def latency_metrics(
+    rows: pd.DataFrame, resampling: Resampling, limits: Mapping[str, float] | None = None, pace: Array | None = None
+) -> dict[str, dict[str, Any]]:
+    """Estimate medians, 90th percentiles and rates of one policy's answers.
+
+    Args:
+        rows: its answers: those of `latencies`, `family`, and `seconds`, whose sum is T.
+        resampling: the draws shared by all policies.
+        limits: of goodput, by measure of `LIMITS`, seconds; none: no goodput.
+        pace: the policy's errors of pace.
+
+    Returns:
+        `<measure>_p50`, `<measure>_p90`, `requests_per_s` and `goodput_per_s` -> estimates as dictionaries; a measure that the engine did not
+        tell has no estimate.
+    """
+    told, factor = latencies(rows), 1.0 if pace is None else pace
+    found: dict[str, dict[str, Any]] = {}
+    families = told["family"].nunique() if len(told) else 0
+    for name, unit in MEASURES.items():
+        part = told.explode("itl_s") if name == "itl_s" else told
+        part = part.dropna(subset=[name])
+        for q in QUANTILES:
+            key = f"{name.removesuffix('_s')}_p{100 * q:.0f}"
+            if part.empty:
+                found[key] = Estimate(None, None, None, unit, "the engine does not tell when tokens came").as_dict()
+                continue
+            value = _quantity(part[name], part["family"], resampling, q)
+            found[key] = estimate(Quantity(value.point, value.draws * factor), unit, families).as_dict()
+    good = told.assign(answers=1, within=_within(told, limits or {}).astype(int))
+    sums = resampling.sums(rows, ["seconds"]) | resampling.sums(good, ["answers", "within"])
+    seconds = Quantity(sums["seconds"].point, sums["seconds"].draws * factor)
+    found["requests_per_s"] = estimate(sums["answers"] / seconds, "1/s", families, "no time was spent").as_dict()
+    if limits:
+        found["goodput_per_s"] = estimate(sums["within"] / seconds, "1/s", families, "no time was spent").as_dict()
+    return found
+
+
+def _within(told: pd.DataFrame, limits: Mapping[str, float]) -> pd.Series:
+    """Whether an answer keeps every limit; one of a single token has no TPOT and keeps that limit."""
+    good = pd.Series(True, told.index)
+    for name, limit in limits.items():
+        good &= told[name].fillna(0) <= limit
+    return good
