@@ -162,7 +162,9 @@ def guessed(rng: np.random.Generator, draws: int) -> tuple[str, float, float | N
     """Acceptance over 30 problems: tokens and acceptance that hang together, mean acceptance weighed by tokens."""
     tokens = rng.integers(5, 60, 30)
     alpha = np.clip(0.7 + 0.003 * (tokens - 32) + rng.normal(0, 0.08, 30), 0, 1)
-    rows = pd.DataFrame({"policy": "x", "problem_id": range(30), "tokens": tokens, "alpha": alpha, "agree": alpha, "kl": 0.1})
+    rows = pd.DataFrame(
+        {"policy": "x", "problem_id": range(30), "tokens": tokens, "alpha": alpha, "agree": alpha, "kl": 0.1}
+    )
     rows = rows.assign(live_passes=None, live_tokens=None, live_s=None, plain_s=None)
     (row,) = acceptance_table(rows, 4, draws, int(rng.integers(2**31))).to_dict("records")
     # E[t a] / E[t], t uniform on 5..59: 0.7 + 0.003 (E[t^2]/E[t] - 32)

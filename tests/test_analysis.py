@@ -26,8 +26,8 @@ from tradeoffs.analysis import (
     verdict,
     wilson,
 )
-from tradeoffs.analysis.policies import attainment, front_shares, group_table
-from tradeoffs.analysis.resampling import Quantity, estimate, interval, sign_flip_p
+from tradeoffs.analysis.policies import adjust, attainment, front_shares, group_table
+from tradeoffs.analysis.resampling import Quantity, bootstrap_p, estimate, interval, sign_flip_p
 from tradeoffs.analysis.stage import COMPARED, ESTIMATES, VERDICTS
 from tradeoffs.analysis.wording import digits, group, span
 from tradeoffs.parameters import AnalyseParameters
@@ -145,6 +145,16 @@ def test_an_undefined_draw_takes_the_limit_away_instead_of_narrowing_the_interva
     found = estimate(Quantity(2.0, draws), "s", families=9)
     assert found.estimate == 2.0 and found.reason is not None and "no limit" in found.reason
     assert interval(np.concatenate([np.full(90, 2.0), np.full(10, np.inf)])) == (2.0, None)
+
+
+def test_with_few_families_percentiles_are_moved_outwards() -> None:
+    # Ten normal families: draws of their mean scatter by sqrt(9/10) of what they should, and Student's 2.262 belongs in place of 1.96;
+    # moved outwards the interval is the t interval.
+    draws = np.sort(rng(1).normal(0, math.sqrt(0.9), 400_000))
+    low, high = interval(draws, families=10)
+    assert low is not None and high is not None
+    assert [low, high] == pytest.approx([-2.262, 2.262], abs=0.02)
+    assert interval(draws, families=10_000)[1] == pytest.approx(1.96 * math.sqrt(0.9), abs=0.02)
 
 
 def test_one_family_gives_no_interval() -> None:
@@ -279,6 +289,73 @@ def test_factors_multiply_to_the_ratio_of_seconds_per_correct_answer() -> None:
     found = {name: part["estimate"] for name, part in decompose(rows, base, resampling(base)).items()}
     assert found["total"] == pytest.approx(math.prod(value for name, value in found.items() if name != "total"))
     assert found["attempts"] == pytest.approx(24 / 32) and found["length"] == pytest.approx(0.75)
+
+
+def test_a_machine_whose_pace_scatters_widens_intervals_of_time_alone() -> None:
+    base = answers([1, 0, 1, 0, 1] * 8, tokens=40, seconds=2.0)
+    rows = answers([1, 1, 1, 0, 1] * 8, tokens=30, seconds=1.2)
+    drawn = resampling(base)
+    paces = drawn.paces({"x": [50.0, 60.0], "base": [40.0, 50.0]}, rng())
+    calm = compare(rows, base, drawn, rng())
+    stormy = compare(rows, base, drawn, rng(), (paces["x"], paces["base"]))
+    for name in ("seconds_per_answer", "tokens_per_s", "seconds_per_correct"):
+        assert stormy[name]["low"] < calm[name]["low"] and stormy[name]["high"] > calm[name]["high"], name
+        assert stormy[name]["estimate"] == calm[name]["estimate"]
+    for name in ("tokens_per_answer", "pass_rate", "utilisation"):
+        assert (stormy[name]["low"], stormy[name]["high"]) == (calm[name]["low"], calm[name]["high"]), name
+
+
+def test_errors_of_pace_scatter_as_the_probes_do() -> None:
+    drawn = Resampling.draw(["a", "b"], 20_000, rng())
+    noise = np.random.default_rng(3).normal(0, 0.05, (10, 2))
+    paces = drawn.paces({str(n): list(50 * np.exp(pair)) for n, pair in enumerate(noise)} | {"none": []}, rng())
+    assert set(paces) == {str(n) for n in range(10)}
+    assert np.log(paces["0"]).std() == pytest.approx(noise.std(ddof=1), rel=0.02)
+    assert np.log(paces["0"]).mean() == pytest.approx(0, abs=0.002)
+    assert drawn.paces({"x": [50.0]}, rng()) == {}
+
+
+def test_bootstrap_p_value_by_hand() -> None:
+    draws = np.array([1.0] * 95 + [-1.0] * 4)
+    assert bootstrap_p(draws, 0.0) == pytest.approx(2 * 5 / 100)
+    assert bootstrap_p(np.full(99, np.nan), 0.0) == 1.0
+
+
+def test_of_many_comparisons_some_verdicts_are_taken_back() -> None:
+    def found(p: float) -> dict[str, Any]:
+        return {"estimate": 1.2, "low": 1.01, "high": 1.4, "verdict": "higher", "p": p}
+
+    compared = {
+        f"x{n}": {"tokens_per_answer": found(p), "utilisation": found(p)} for n, p in enumerate((0.01, 0.03, 0.04))
+    }
+    adjust(compared)
+    # Holm: 3 x .01, 2 x .03, then the largest so far; Benjamini and Hochberg: 3/1 x .01, 3/2 x .03, .04, from the end the smallest so far
+    assert [row["tokens_per_answer"]["p_adjusted"] for row in compared.values()] == pytest.approx([0.03, 0.06, 0.06])
+    assert [row["utilisation"]["p_adjusted"] for row in compared.values()] == pytest.approx([0.03, 0.04, 0.04])
+    assert [row["tokens_per_answer"]["verdict"] for row in compared.values()] == ["higher"] + ["no difference seen"] * 2
+    assert "after adjustment for 3 comparisons" in compared["x1"]["tokens_per_answer"]["reason"]
+    assert [row["utilisation"]["verdict"] for row in compared.values()] == ["higher"] * 3
+
+
+def test_failed_requests_are_no_answers_but_their_time_is_spent() -> None:
+    rows = answers([1, 0, 1, 0]).assign(
+        finish=["stop", "stop", "stop", "failed"],
+        tokens=[10, 10, 10, 0],
+        slots=[20, 20, 20, 0],
+        status=["passed", "failed", "passed", None],
+    )
+    found = {name: value["estimate"] for name, value in policy_metrics(rows, resampling(rows)).items()}
+    assert (found["answers"], found["failed"], found["graded"]) == (3, 1, 3)
+    assert found["tokens_per_answer"] == 10 and found["seconds_per_answer"] == pytest.approx(4 / 3)
+    assert found["tokens_per_s"] == pytest.approx(30 / 4) and found["prompt_tokens"] == 50
+
+
+def test_where_no_answer_is_cut_the_share_is_bounded_not_zero() -> None:
+    rows = answers([1, 0] * 20)
+    found = policy_metrics(rows, resampling(rows))["cap_share"]
+    assert found["low"] == 0 and found["high"] == pytest.approx(wilson(0, 40)[1])
+    found = compare(rows, rows.copy(), resampling(rows), rng())["cap_share"]
+    assert found["low"] == -found["high"] < 0 and found["verdict"] == "no difference seen"
 
 
 def test_a_dominated_policy_is_on_the_front_in_no_draw() -> None:
@@ -416,7 +493,12 @@ def test_policies_that_agree_exactly_are_equivalent() -> None:
 
 
 def put(
-    folder: Path, stage: Any, rows: list[Any], name: str, parameters: dict[str, Any], summary: dict[str, Any] | None = None
+    folder: Path,
+    stage: Any,
+    rows: list[Any],
+    name: str,
+    parameters: dict[str, Any],
+    summary: dict[str, Any] | None = None,
 ) -> None:
     append_jsonl(folder / name, rows)
     record = Record(stage=stage, parameters=parameters, counts={}, summary=summary or {}, provenance=NO_MACHINE)

@@ -87,7 +87,11 @@ def checked() -> pd.DataFrame:
 
 
 def limits() -> pd.DataFrame:
-    rows = [{"policy": p, "batch_size": b, "tokens_per_s": 60.0 * b, "limit": 100.0 * b, "share": 0.6} for p in ("base", "dpo") for b in (1, 8)]
+    rows = [
+        {"policy": p, "batch_size": b, "tokens_per_s": 60.0 * b, "limit": 100.0 * b, "share": 0.6}
+        for p in ("base", "dpo")
+        for b in (1, 8)
+    ]
     return pd.DataFrame(rows, columns=["policy", "batch_size", "tokens_per_s", "limit", "share"])
 
 
@@ -205,7 +209,12 @@ def test_labels_are_moved_apart_and_keep_their_order() -> None:
 def test_all_figures_have_their_file_names() -> None:
     tables = {"policies": policies(), "throughput": throughput(), "training": training()}
     tables |= {"attainment": attained()}
-    tables |= {"decomposition": decomposition(), "self_check": checked(), "roofline": limits(), "acceptance": accepted()}
+    tables |= {
+        "decomposition": decomposition(),
+        "self_check": checked(),
+        "roofline": limits(),
+        "acceptance": accepted(),
+    }
     assert set(figures.all_figures(tables)) == set(FIGURES)
 
 
@@ -224,5 +233,7 @@ def test_controls_show_what_was_done_beside_what_was_found() -> None:
     found = {"control: slower": {"factor": "efficiency", "true": 0.049, "share": share, "others": 0.0, "found": True}}
     figure = figures.controls(found)
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["slower: efficiency"]
-    assert any(line.get_color() == figures.GREEN and line.get_xdata()[0] == pytest.approx(4.9) for line in figure.axes[0].lines)
+    assert any(
+        line.get_color() == figures.GREEN and line.get_xdata()[0] == pytest.approx(4.9) for line in figure.axes[0].lines
+    )
     figures.to_svg(figures.controls({}))

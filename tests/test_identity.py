@@ -47,7 +47,14 @@ def resampled(*tables: pd.DataFrame) -> Resampling:
 def test_work_of_a_batch_by_hand() -> None:
     # Two rows, prompts of 10 and 20 tokens, 3 and 1 tokens of output in 3 slots: two passes; the first row's read 11 and 12 tokens.
     rows = pd.DataFrame(
-        {"prompt_tokens": [10, 20], "tokens": [3, 1], "slots": [3, 3], "batch_size": 2, "seconds": 1.0, "prefill_s": 0.25}
+        {
+            "prompt_tokens": [10, 20],
+            "tokens": [3, 1],
+            "slots": [3, 3],
+            "batch_size": 2,
+            "seconds": 1.0,
+            "prefill_s": 0.25,
+        }
     )
     found = work(rows, weight_bytes=1000, kv_bytes_per_token=10)
     assert found["passes"].sum() == 2
@@ -74,7 +81,9 @@ def test_slower_decoding_alone_is_the_efficiency_factor() -> None:
     slow = base.assign(seconds=base["seconds"] + 0.05 * (base["seconds"] - base["prefill_s"]))
     found = decompose(work(slow, 1e8, 1e4), work(base, 1e8, 1e4), resampled(base))
     assert found["efficiency"]["estimate"] == pytest.approx(1.05)
-    assert [found[name]["estimate"] for name in ("attempts", "length", "batching", "context")] == pytest.approx([1.0] * 4)
+    assert [found[name]["estimate"] for name in ("attempts", "length", "batching", "context")] == pytest.approx(
+        [1.0] * 4
+    )
     split = decompose_seconds(work(slow, 1e8, 1e4), work(base, 1e8, 1e4), resampled(base))
     assert split["decoding: efficiency"]["estimate"] == pytest.approx(split["total"]["estimate"], abs=1e-12)
     assert split["prompt: prompt speed"]["estimate"] == pytest.approx(0, abs=1e-12)

@@ -59,7 +59,9 @@ def served(tiny: Path) -> Iterator[str]:
 
 
 def ask(where: server.Server, tokenizer: Any, prompts: list[Prompt] = PROMPTS, **named: Any) -> dict[Any, Completion]:
-    found = [row for rows in server.decode(where, tokenizer, prompts, **({"max_new_tokens": 6} | named)) for row in rows]
+    found = [
+        row for rows in server.decode(where, tokenizer, prompts, **({"max_new_tokens": 6} | named)) for row in rows
+    ]
     return {row.key: row for row in found}
 
 
@@ -187,7 +189,9 @@ def test_what_fails_once_is_asked_again(faulty: Faulty, tokenizer: Any, fault: s
     assert found[0, 0].text == " w0 w1 w2 w3" and found[0, 0].tokens == 5
 
 
-@pytest.mark.parametrize(("fault", "reason"), [("500", "500: .*told to say 500"), ("dies", "connection lost|broke off")])
+@pytest.mark.parametrize(
+    ("fault", "reason"), [("500", "500: .*told to say 500"), ("dies", "connection lost|broke off")]
+)
 def test_what_always_fails_is_recorded_and_the_others_go_on(
     faulty: Faulty, tokenizer: Any, fault: str, reason: str
 ) -> None:
@@ -226,7 +230,9 @@ def test_a_server_that_does_not_count_is_counted_by_the_tokenizer(faulty: Faulty
 def test_a_closed_loop_keeps_to_its_concurrency(faulty: Faulty, tokenizer: Any) -> None:
     ask(server.Server([faulty.url], "policy", concurrency=2), tokenizer)
     assert faulty.most == 2
-    assert [body["prompt"] for body in faulty.seen[:2]] == sorted((list(p.ids) for p in PROMPTS), key=lambda p: (-len(p), p))[:2]
+    assert [body["prompt"] for body in faulty.seen[:2]] == sorted(
+        (list(p.ids) for p in PROMPTS), key=lambda p: (-len(p), p)
+    )[:2]
 
 
 def test_an_open_loop_sends_at_its_own_times_and_counts_the_wait(faulty: Faulty, tokenizer: Any) -> None:
@@ -268,7 +274,9 @@ def refused(where: server.Server) -> str:
 
 
 def test_a_wrong_address_or_model_fails_at_once(faulty: Faulty) -> None:
-    assert f"servers: http://127.0.0.1:{free_port()}"[:25] in refused(server.Server([f"http://127.0.0.1:{free_port()}"], "policy"))
+    assert f"servers: http://127.0.0.1:{free_port()}"[:25] in refused(
+        server.Server([f"http://127.0.0.1:{free_port()}"], "policy")
+    )
     assert "cannot be reached" in refused(server.Server([f"http://127.0.0.1:{free_port()}"], "policy"))
     assert refused(server.Server([faulty.url], "polcy")) == f"served_model: got 'polcy'; {faulty.url} accepts policy"
     assert "accepts an OpenAI-compatible server" not in refused(server.Server([faulty.url], "x"))

@@ -55,7 +55,16 @@ def test_tokens_a_pass_at_the_ends() -> None:
 def test_a_table_weighs_tokens_and_gives_intervals() -> None:
     rows = pd.DataFrame(
         [
-            {"policy": "x", "problem_id": n, "tokens": t, "alpha": a, "kl": 0.02, "agree": a, "live_passes": None, "live_tokens": None}
+            {
+                "policy": "x",
+                "problem_id": n,
+                "tokens": t,
+                "alpha": a,
+                "kl": 0.02,
+                "agree": a,
+                "live_passes": None,
+                "live_tokens": None,
+            }
             | {"live_s": None, "plain_s": None}
             for n, (t, a) in enumerate([(10, 0.5), (30, 0.9), (20, 0.7)])
         ]
@@ -69,7 +78,13 @@ def test_a_table_weighs_tokens_and_gives_intervals() -> None:
 
 def asked(tiny: Path, out: Path, **changes: Any) -> SpeculateParameters:
     values: dict[str, Any] = dict(
-        model=str(tiny), policies={"base": "", "copy": ""}, out=str(out), limit=3, max_new_tokens=6, live=2, dtype="float32"
+        model=str(tiny),
+        policies={"base": "", "copy": ""},
+        out=str(out),
+        limit=3,
+        max_new_tokens=6,
+        live=2,
+        dtype="float32",
     )
     return SpeculateParameters(**(values | changes))
 
@@ -91,7 +106,9 @@ def test_a_policy_accepts_itself_and_a_killed_run_goes_on(tiny: Path, tmp_path: 
     path.write_text("".join(whole.splitlines(keepends=True)[:4]))
     speculate(asked(tiny, tmp_path / "s"))
     again = read_rows(path, Acceptance)
-    assert [(row.policy, row.problem_id, row.alpha) for row in again] == [(r.policy, r.problem_id, r.alpha) for r in rows]
+    assert [(row.policy, row.problem_id, row.alpha) for row in again] == [
+        (r.policy, r.problem_id, r.alpha) for r in rows
+    ]
 
 
 def test_an_unknown_draft_is_refused() -> None:

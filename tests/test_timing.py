@@ -28,7 +28,9 @@ from tradeoffs.parameters import ParameterError, ThroughputParameters, check
 from tradeoffs.records import Timing, frame, read_rows
 
 
-def rows(speeds: dict[str, list[float]], kind: str = "policies", new_tokens: dict[str, int] | None = None) -> pd.DataFrame:
+def rows(
+    speeds: dict[str, list[float]], kind: str = "policies", new_tokens: dict[str, int] | None = None
+) -> pd.DataFrame:
     """Rows whose decoding goes at the given tokens/s a row, prompts at 0.1 s."""
     made = []
     for policy, values in speeds.items():
@@ -215,7 +217,9 @@ def test_every_arm_is_timed_once_a_block_at_every_size(tiny: Path, tmp_path: Pat
     main = found[found["kind"] == "policies"]
     arms = {"base", "copy", "control: slower", "control: longer"}
     for _, block in main.groupby("block"):
-        assert sorted(zip(block["policy"], block["batch_size"], strict=True)) == sorted((a, b) for a in arms for b in (1, 3))
+        assert sorted(zip(block["policy"], block["batch_size"], strict=True)) == sorted(
+            (a, b) for a in arms for b in (1, 3)
+        )
         assert sorted(block["position"]) == list(range(8))
     assert set(main.loc[main["policy"] == "control: longer", "new_tokens"]) == {11}
     assert record.counts["completed"] == 2 and record.summary["energy_reason"]

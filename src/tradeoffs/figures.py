@@ -381,7 +381,9 @@ def self_check(p: Sequence[float]) -> Figure:
     half = 1.36 / math.sqrt(n)
     x = np.linspace(0, 1, 50)
     axis.fill_between(x, np.clip(x - half, 0, 1), np.clip(x + half, 0, 1), color=GREEN, alpha=0.15, linewidth=0)
-    axis.text(0.98, 0.06, f"band: 95 % of sound methods, {n} comparisons", ha="right", color=GREEN, fontsize=FONT_PT - 1)
+    axis.text(
+        0.98, 0.06, f"band: 95 % of sound methods, {n} comparisons", ha="right", color=GREEN, fontsize=FONT_PT - 1
+    )
     axis.set(xlim=(0, 1), ylim=(0, 1))
     return _settle(figure)
 
@@ -421,7 +423,9 @@ def roofline(table: pd.DataFrame) -> Figure:
     if rows.empty:
         _note(axis, "not measured: no timings")
         return _settle(figure)
-    rows["note"] = [f"%: {_number(a)} of {_number(b)} tokens/s" for a, b in zip(rows["tokens_per_s"], rows["limit"], strict=True)]
+    rows["note"] = [
+        f"%: {_number(a)} of {_number(b)} tokens/s" for a, b in zip(rows["tokens_per_s"], rows["limit"], strict=True)
+    ]
     _dots(axis, rows)
     axis.set_xlim(0, max(100.0, axis.get_xlim()[1]))
     axis.axvline(100, color=GREY, linewidth=0.8, linestyle=":")

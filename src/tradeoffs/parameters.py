@@ -281,14 +281,15 @@ class GenerateParameters(Parameters):
     dtype: DType = "auto"
     device: Device = "auto"
 
-
     @model_validator(mode="after")
     def _fits_the_engine(self) -> GenerateParameters:
         for url in self.servers:
             if not re.match(r"https?://[^/\s]+", url):
                 raise ValueError(f"servers: got {url!r}; accepts addresses such as http://127.0.0.1:8000")
         if self.servers and self.adapter:
-            raise ValueError("adapter: got a folder; accepts '' with servers, which load their own: name it in served_model")
+            raise ValueError(
+                "adapter: got a folder; accepts '' with servers, which load their own: name it in served_model"
+            )
         if self.served_model and not self.servers:
             raise ValueError("served_model: got a name; accepts '' without servers")
         if self.compiled and self.cache != "static":
@@ -306,9 +307,13 @@ class ThroughputParameters(Parameters):
     out: OutFolder = "runs/throughput"
     unmerged: list[str] = Field([], description="of these, which are also timed with the adapter beside the weights")
     blocks: int = Field(12, ge=2, description="blocks; each times every policy once at every size, in random order")
-    pilot_blocks: int = Field(4, ge=2, description="blocks of the baseline twice, from which the run's power is foretold")
+    pilot_blocks: int = Field(
+        4, ge=2, description="blocks of the baseline twice, from which the run's power is foretold"
+    )
     self_check: int = Field(
-        20, ge=0, description="small studies of the baseline against itself, and two controls that must be found; 0 for none"
+        20,
+        ge=0,
+        description="small studies of the baseline against itself, and two controls that must be found; 0 for none",
     )
     minutes: float = Field(0.0, ge=0, description="no block begins after this many minutes; 0 for no limit")
     batch_sizes: list[BatchSize] = Field([8], min_length=1, description="rows decoded together")
@@ -344,7 +349,9 @@ class SpeculateParameters(Parameters):
     problems: ProblemSet = "bundled"
     limit: int = Field(12, ge=0, description="answer a fixed stratified choice of this many problems; 0 for all")
     out: OutFolder = "runs/speculate"
-    temperature: float = Field(1.0, ge=0, le=5, description="of answers and distributions; 0: greedy answers, distributions at 1")
+    temperature: float = Field(
+        1.0, ge=0, le=5, description="of answers and distributions; 0: greedy answers, distributions at 1"
+    )
     max_new_tokens: int = Field(48, ge=1, description="tokens; cap on an answer")
     drafted: int = Field(4, ge=1, le=64, description="tokens that the draft proposes at once")
     live: int = Field(0, ge=0, description="problems that each policy also decodes with the draft for real, greedily")
@@ -390,7 +397,8 @@ class AnalyseParameters(Parameters):
     out: OutFolder = "runs/analyse"
     draws: int = Field(2000, ge=100, description="bootstrap draws")
     goodput_limits: dict[Literal["ttft_s", "tpot_s", "e2e_s"], float] = Field(
-        {}, description="seconds that an answer must keep to count for goodput: 'ttft_s', 'tpot_s', 'e2e_s'; {} for none"
+        {},
+        description="seconds that an answer must keep to count for goodput: 'ttft_s', 'tpot_s', 'e2e_s'; {} for none",
     )
     seed: Seed = 0
 

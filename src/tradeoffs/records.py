@@ -66,7 +66,7 @@ class Answer(Row):
         attempts: how often a server was asked. counted: whether the server told the number of tokens.
         prefill_s: its share, in the same way, of the seconds until the batch's first tokens; None where an engine does not tell.
         ttft_s: seconds from the batch's begin (server: from the request's scheduled time) to the first token.
-        itl_s: seconds between its tokens, one after the other (server: between the pieces that arrived); its end came at ttft_s + sum(itl_s).
+        itl_s: seconds between its tokens (server: between the pieces that arrived); its end came at ttft_s + sum(itl_s).
         raw: the generated text; `code`: what the benchmark's rules extract from it.
     """
 
@@ -148,8 +148,8 @@ class Acceptance(Row):
         policy, problem_id: whose answer to what; `tokens`: its length.
         alpha: mean over its tokens of the chance that the draft's token is accepted.
         kl: mean of KL(policy || draft), nats a token. agree: share of tokens where both would choose the same greedily.
-        live_tokens, live_passes: of assisted decoding, tokens and the policy's passes for them; `live_s`, `plain_s`: seconds with and without
-            the draft; `live_equal`: whether both gave the same tokens. None where it was not run.
+        live_tokens, live_passes: of assisted decoding, tokens and the policy's passes for them; `live_s`, `plain_s`: seconds with and
+            without the draft; `live_equal`: whether both gave the same tokens. None where it was not run.
     """
 
     policy: str

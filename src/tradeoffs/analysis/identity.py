@@ -41,7 +41,10 @@ COARSE = {
 }
 # the two kinds of seconds of an attempt, each a product
 PARTS = {
-    "prompt": {"prompt length": ("graded_prompt_tokens", "graded"), "prompt speed": ("graded_prefill_s", "graded_prompt_tokens")},
+    "prompt": {
+        "prompt length": ("graded_prompt_tokens", "graded"),
+        "prompt speed": ("graded_prefill_s", "graded_prompt_tokens"),
+    },
     "decoding": {name: FACTORS[name] for name in ("length", "batching", "context", "efficiency")},
 }
 
@@ -100,8 +103,8 @@ def lmdi(
     """Split ln(total of `own` / total of `other`) where the total is a sum of products: logarithmic mean Divisia index.
 
     Args:
-        own, other: part -> factor -> value (positive; arrays of equal shape, such as bootstrap draws, are taken element by element). A part is
-            the product of its factors, the total the sum of the parts.
+        own, other: part -> factor -> value (positive; arrays of equal shape, such as bootstrap draws, are taken element by element). A part
+            is the product of its factors, the total the sum of the parts.
 
     Returns:
         (part, factor) -> contribution. They add up to the logarithm of the ratio of the totals, without a residual.
@@ -119,7 +122,9 @@ def lmdi(
         for part, factors in parts.items():
             for factor, value in factors.items():
                 if np.any(value <= 0):
-                    raise ValueError(f"{part}, {factor}: got {np.nanmin(value)}; accepts positive values; pool the part with another")
+                    raise ValueError(
+                        f"{part}, {factor}: got {np.nanmin(value)}; accepts positive values; pool the part with another"
+                    )
     products = {
         side: {part: np.prod(list(factors.values()), axis=0) for part, factors in parts.items()}
         for side, parts in values.items()

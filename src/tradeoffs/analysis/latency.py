@@ -38,9 +38,7 @@ def latencies(rows: pd.DataFrame) -> pd.DataFrame:
     told = rows[(rows["finish"] != "failed") & rows["ttft_s"].notna()]
     gaps = told["itl_s"].map(lambda values: float(sum(values))).astype(float)
     first = pd.to_numeric(told["ttft_s"])
-    return told.assign(
-        ttft_s=first, e2e_s=first + gaps, tpot_s=(gaps / (told["tokens"] - 1)).where(told["tokens"] > 1)
-    )
+    return told.assign(ttft_s=first, e2e_s=first + gaps, tpot_s=(gaps / (told["tokens"] - 1)).where(told["tokens"] > 1))
 
 
 def weighted_quantiles(values: Array, weights: Array, q: float) -> Array:
@@ -62,14 +60,14 @@ def weighted_quantiles(values: Array, weights: Array, q: float) -> Array:
 
 
 def _quantity(values: pd.Series, families: pd.Series, resampling: Resampling, q: float) -> Quantity:
-    place = resampling.families.get_indexer(families)
+    place = resampling.families.get_indexer(pd.Index(families))
     numbers = values.to_numpy(dtype=np.float64)
     point = weighted_quantiles(numbers, np.ones((1, len(numbers))), q)
     return Quantity(float(point[0]), weighted_quantiles(numbers, resampling.weights[:, place], q))
 
 
 def latency_metrics(
-    rows: pd.DataFrame, resampling: Resampling, limits: Mapping[str, float] | None = None, pace: Array | None = None
+    rows: pd.DataFrame, resampling: Resampling, limits: Mapping[Any, float] | None = None, pace: Array | None = None
 ) -> dict[str, dict[str, Any]]:
     """Estimate medians, 90th percentiles and rates of one policy's answers.
 
@@ -80,8 +78,8 @@ def latency_metrics(
         pace: the policy's errors of pace.
 
     Returns:
-        `<measure>_p50`, `<measure>_p90`, `requests_per_s` and `goodput_per_s` -> estimates as dictionaries; a measure that the engine did not
-        tell has no estimate.
+        `<measure>_p50`, `<measure>_p90`, `requests_per_s` and `goodput_per_s` -> estimates as dictionaries; a measure that the engine did
+        not tell has no estimate.
     """
     told, factor = latencies(rows), 1.0 if pace is None else pace
     found: dict[str, dict[str, Any]] = {}
@@ -105,7 +103,7 @@ def latency_metrics(
     return found
 
 
-def _within(told: pd.DataFrame, limits: Mapping[str, float]) -> pd.Series:
+def _within(told: pd.DataFrame, limits: Mapping[Any, float]) -> pd.Series:
     """Whether an answer keeps every limit; one of a single token has no TPOT and keeps that limit."""
     good = pd.Series(True, told.index)
     for name, limit in limits.items():

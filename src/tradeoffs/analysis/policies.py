@@ -107,9 +107,7 @@ def metrics(sums: Mapping[str, Quantity]) -> dict[str, Quantity]:
     return {name: sums[m.above] / sums[m.below] for name, m in METRICS.items()}
 
 
-def policy_metrics(
-    rows: pd.DataFrame, resampling: Resampling, pace: Array | None = None
-) -> dict[str, dict[str, Any]]:
+def policy_metrics(rows: pd.DataFrame, resampling: Resampling, pace: Array | None = None) -> dict[str, dict[str, Any]]:
     """Estimate every metric of one policy.
 
     Args:
@@ -208,9 +206,7 @@ def compare(
     """
     own, other = _common(rows, base)
     families = own["family"].nunique()
-    ours, theirs = (
-        metrics(_sums(part, resampling, pace)) for part, pace in zip((own, other), paces, strict=True)
-    )
+    ours, theirs = (metrics(_sums(part, resampling, pace)) for part, pace in zip((own, other), paces, strict=True))
     result: dict[str, dict[str, Any]] = {}
     for name, metric in METRICS.items():
         if name in DIFFERENCES:
@@ -224,7 +220,11 @@ def compare(
         result[name] = value.as_dict() | {"kind": kind, "verdict": verdict(value, neutral), "p": p}
     if len(own) and own["capped"].sum() == other["capped"].sum() == 0:
         bound = wilson(0, len(own))[1]
-        result["cap_share"] |= {"low": -bound, "high": bound, "reason": "no answer was cut, so a bound from their number"}
+        result["cap_share"] |= {
+            "low": -bound,
+            "high": bound,
+            "reason": "no answer was cut, so a bound from their number",
+        }
     lengths = [part.groupby("family")["tokens"].sum() for part in (own, other)]
     if families > 1:
         moved = (lengths[0] - lengths[1]).to_numpy(dtype=np.float64)
@@ -250,7 +250,10 @@ def adjust(comparisons: Mapping[str, dict[str, dict[str, Any]]]) -> None:
         for value, p in zip(values, adjusted, strict=True):
             value |= {"p_adjusted": float(p), "adjustment": {"holm": "Holm", "fdr_bh": "BH"}[method]}
             if value["verdict"] in ("higher", "lower") and p >= ALPHA:
-                value |= {"verdict": NO_DIFFERENCE, "reason": f"p = {p:.2g} after adjustment for {len(pairs)} comparisons"}
+                value |= {
+                    "verdict": NO_DIFFERENCE,
+                    "reason": f"p = {p:.2g} after adjustment for {len(pairs)} comparisons",
+                }
 
 
 def _ratio(ours: Quantity, theirs: Quantity) -> Quantity:
@@ -332,7 +335,7 @@ def decompose(
     found = {name: estimate(q, "ratio", families, unmeasured).as_dict() for name, q in parts.items()}
     total = found["total"]
     clear = math.isfinite(parts["total"].point) and verdict(Estimate(**total), 1.0) in ("higher", "lower")
-    for name, value in found.items():
+    for value in found.values():
         value |= {f"log{end}": _log(value[key]) for end, key in (("", "estimate"), ("_low", "low"), ("_high", "high"))}
     for name, value in found.items():
         if clear and name != "total" and value["log"] is not None:

@@ -9,7 +9,18 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from tradeoffs.analysis.identity import work
-from tradeoffs.records import Acceptance, Answer, Record, Row, Timing, TrainingStep, Verdict, frame, read_record, read_rows
+from tradeoffs.records import (
+    Acceptance,
+    Answer,
+    Record,
+    Row,
+    Timing,
+    TrainingStep,
+    Verdict,
+    frame,
+    read_record,
+    read_rows,
+)
 from tradeoffs.tasks.problems import family, load_problems
 
 REMEDY = "make study"

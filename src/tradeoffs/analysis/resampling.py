@@ -85,10 +85,7 @@ class Resampling(NamedTuple):
         draws = self.weights @ values
         return {name: Quantity(float(values[:, i].sum()), draws[:, i]) for i, name in enumerate(columns)}
 
-
-    def paces(
-        self, probes: Mapping[str, Sequence[float]], generator: np.random.Generator
-    ) -> dict[str, Array]:
+    def paces(self, probes: Mapping[str, Sequence[float]], generator: np.random.Generator) -> dict[str, Array]:
         """Draw for each policy by what factor the machine was slower or faster while it answered.
 
         A fixed piece of work is timed before and after each policy's answers. How far these probes scatter around their mean, whichever
@@ -108,13 +105,25 @@ class Resampling(NamedTuple):
         return {name: np.exp(generator.choice(errors, len(self.weights))) for name, own in probes.items() if own}
 
 
-def interval(draws: Array, level: float = LEVEL) -> tuple[float | None, float | None]:
+def interval(draws: Array, level: float = LEVEL, families: int | None = None) -> tuple[float | None, float | None]:
     """Give the percentile interval; an undefined draw counts as minus infinity below and plus infinity above.
+
+    Args:
+        draws: of the quantity.
+        level: of confidence.
+        families: how many were resampled. With few, draws scatter too little by sqrt((n - 1) / n), and a normal quantile stands where
+            Student's belongs; the percentiles are moved outwards by as much (expanded percentile interval).
+
+    Source: Hesterberg 2015, The American Statistician 69 (4), section 5.3.
 
     Returns:
         Limits; None for a side without a finite limit.
     """
     tail, last, undefined = (1 - level) / 2, len(draws) - 1, np.isnan(draws)
+    if families is not None and families > 1:
+        from scipy.stats import norm, t
+
+        tail = float(norm.sf(math.sqrt(families / (families - 1)) * t.isf(tail, families - 1)))
     low = np.sort(np.where(undefined, -np.inf, draws))[math.floor(tail * last)]
     high = np.sort(np.where(undefined, np.inf, draws))[math.ceil((1 - tail) * last)]
     return (float(low) if np.isfinite(low) else None, float(high) if np.isfinite(high) else None)
@@ -133,7 +142,7 @@ def estimate(quantity: Quantity, unit: str, families: int, reason: str = "undefi
         return Estimate(None, None, None, unit, reason)
     if families < 2:
         return Estimate(quantity.point, None, None, unit, "fewer than two families, so no interval")
-    low, high = interval(quantity.draws)
+    low, high = interval(quantity.draws, families=families)
     return Estimate(quantity.point, low, high, unit, UNBOUNDED if low is None or high is None else None)
 
 

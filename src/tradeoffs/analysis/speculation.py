@@ -32,20 +32,23 @@ def acceptance_table(rows: pd.DataFrame, drafted: int, draws: int = 2000, seed: 
         draws, seed: of the bootstrap over problems, the same for all policies.
 
     Returns:
-        One row a policy: `alpha` (mean over tokens) with `low` and `high`, `agree` (share of tokens equal under greedy choice), `kl` (nats a
-        token), `bound` (alpha is at least 1 - sqrt(KL/2)), `tokens_per_pass` that independent acceptance would give, and of live decoding
+        One row a policy: `alpha` (mean over tokens) with `low` and `high`, `agree` (share of tokens equal under greedy choice), `kl` (nats
+        a token), `bound` (alpha is at least 1 - sqrt(KL/2)), `tokens_per_pass` that independent acceptance would give, and of live decoding
         tokens a pass and the ratio of plain to assisted seconds, missing where it was not run.
     """
     if rows.empty:
         return pd.DataFrame(columns=COLUMNS)
     rows = rows if "family" in rows else rows.assign(family=rows["problem_id"].astype(str))
-    rows = rows.assign(accepted=rows["alpha"] * rows["tokens"], same=rows["agree"] * rows["tokens"], far=rows["kl"] * rows["tokens"])
+    rows = rows.assign(
+        accepted=rows["alpha"] * rows["tokens"], same=rows["agree"] * rows["tokens"], far=rows["kl"] * rows["tokens"]
+    )
     resampling = Resampling.draw(rows["family"], draws, np.random.default_rng(seed))
     table = []
     for policy, part in rows.groupby("policy", sort=False):
         sums = resampling.sums(part, ["accepted", "tokens", "same", "far"])
         alpha: Quantity = sums["accepted"] / sums["tokens"]
-        low, high = interval(alpha.draws) if part["family"].nunique() > 1 else (None, None)
+        families = part["family"].nunique()
+        low, high = interval(alpha.draws, families=families) if families > 1 else (None, None)
         live = part.dropna(subset=["live_passes"])
         kl = sums["far"].point / sums["tokens"].point
         table.append(

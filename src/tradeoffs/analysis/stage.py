@@ -113,7 +113,7 @@ def _missing_arm(arm: str) -> dict[str, Any]:
 
 
 def _policies(
-    runs: Runs, order: list[str], draws: int, generator: np.random.Generator, limits: Mapping[str, float]
+    runs: Runs, order: list[str], draws: int, generator: np.random.Generator, limits: Mapping[Any, float]
 ) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
     """Estimate everything that comes from answers; the tables hold the breakdowns."""
     base = order[0]
@@ -150,7 +150,9 @@ def _policies(
 def _probes(runs: Runs, arms: list[str]) -> dict[str, list[float]]:
     """Speeds of the fixed piece of work that was timed before and after each arm's answers."""
     records = {arm: runs.records.get(f"generate-{arm}") for arm in arms}
-    return {arm: list(record.summary.get("probe_tokens_per_s", [])) if record else [] for arm, record in records.items()}
+    return {
+        arm: list(record.summary.get("probe_tokens_per_s", [])) if record else [] for arm, record in records.items()
+    }
 
 
 def _throughput(runs: Runs, base: str) -> dict[str, Any]:

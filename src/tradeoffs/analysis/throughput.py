@@ -228,7 +228,9 @@ def foretell(pilot: pd.DataFrame, blocks: int, margin: float) -> Power:
     needed = next((n for n in range(3, 1001) if tost_power(sd, n, margin, 4000) >= 0.9), None)
     critical = float(t.ppf(1 - ALPHA / 2, blocks - 1))
     low, high = 0.0, 10 * sd + 1e-9
-    for _ in range(60):  # the effect at which the noncentral t distribution passes the critical value in 80 % of studies
+    for _ in range(
+        60
+    ):  # the effect at which the noncentral t distribution passes the critical value in 80 % of studies
         middle = (low + high) / 2
         if nct.sf(critical, blocks - 1, middle / sd * math.sqrt(blocks)) < 0.8:
             low = middle
@@ -243,8 +245,8 @@ def foretold(pilot: pd.DataFrame, blocks: int, margin: float) -> str:
     needed = f"{found.needed} blocks give 90 %" if found.needed else "even 1,000 blocks would not give 90 %"
     return (
         f"Pilot: a block's ratio of the baseline to itself scatters by {100 * found.sd:.2f} % (standard deviation). With {blocks} blocks a "
-        f"policy of equal speed is found equivalent within {100 * margin:g} % with {100 * found.power:.0f} % chance ({needed}), and a change "
-        f"of {100 * found.detectable:.2f} % is seen with 80 % chance."
+        f"policy of equal speed is found equivalent within {100 * margin:g} % with {100 * found.power:.0f} % chance ({needed}), and a "
+        f"change of {100 * found.detectable:.2f} % is seen with 80 % chance."
     )
 
 
@@ -332,15 +334,15 @@ def explain_blocks(
     sums = done.groupby(["block", "policy"])[["tokens", "rows", "passes", "bytes", "decode_s", "seconds"]].sum()
     found = {}
     for name, (above, below) in (FORCED | {"total": ("seconds", "rows")}).items():
-        logs = np.log(sums[above] / sums[below]).unstack("policy")
-        ratio = t_interval((logs[policy] - logs[baseline]).to_numpy(dtype=np.float64), "ratio")
-        found[name] = Estimate(
-            *(None if v is None else math.log(v) for v in ratio[:3]), "log ratio", ratio.reason
-        ).as_dict()
+        each = (sums[above] / sums[below]).unstack("policy")
+        logs = np.log(each[policy].to_numpy(dtype=np.float64)) - np.log(each[baseline].to_numpy(dtype=np.float64))
+        ratio = t_interval(logs, "ratio")
+        log = [None if v is None else math.log(v) for v in (ratio.estimate, ratio.low, ratio.high)]
+        found[name] = Estimate(log[0], log[1], log[2], "log ratio", ratio.reason).as_dict()
     return found
 
 
-# control -> (what it does to seconds a row: the factor that it moves, the name of the share)
+# control -> the factor of seconds a row that it moves
 CONTROLS = {"control: slower": "efficiency", "control: longer": "length"}
 
 
@@ -386,7 +388,8 @@ def roofline(timings: pd.DataFrame, told: Mapping[str, Any]) -> list[dict[str, A
     """
     bandwidth, flops = (float(told["ceilings"][name]) for name in ("bytes_per_s", "flops_per_s"))
     rows = []
-    for (policy, size), part in timings.groupby(["policy", "batch_size"], sort=False):
+    for (policy, rows_together), part in timings.groupby(["policy", "batch_size"], sort=False):
+        size = int(str(rows_together))
         n, prompt = float(part["new_tokens"].iloc[0]), float(part["prompt_tokens"].iloc[0])
         context = prompt + n / 2
         cached = size * context * told["kv_bytes_per_token"]
@@ -397,7 +400,7 @@ def roofline(timings: pd.DataFrame, told: Mapping[str, Any]) -> list[dict[str, A
         rows.append(
             {
                 "policy": policy,
-                "batch_size": int(size),
+                "batch_size": size,
                 "context": context,
                 "tokens_per_s": rate,
                 "limit": limit,

@@ -14,7 +14,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from tradeoffs.models import Policy
 from tradeoffs.records import Row, read_rows, write_text
@@ -42,7 +42,7 @@ class Completion(NamedTuple):
     prompt_tokens: int
     tokens: int
     slots: int
-    finish: str
+    finish: Literal["stop", "length", "failed"]
     batch: int
     batch_seconds: float
     batch_size: int
@@ -108,6 +108,7 @@ def decode_batch(
     seed: int,
     static: bool = False,
     compiled: bool = False,
+    forced: bool = False,
     on_token: Callable[[int], None] | None = None,
 ) -> list[Completion]:
     """Decode one batch and time it.
@@ -121,6 +122,7 @@ def decode_batch(
         number: the batch's number, for the record.
         seed: with a prompt's key it fixes the tokens that are sampled for it.
         static, compiled: keep keys and values in a cache of fixed size, and compile the step, which then has one shape.
+        forced: decode `max_new_tokens` for every row, whatever would stop it.
         on_token: called after each decoding step with the number of steps done; for progress within a long batch.
 
     Raises:
@@ -148,7 +150,8 @@ def decode_batch(
             max_new_tokens=max_new_tokens,
             eos_token_id=sorted({eos, pad}),
             pad_token_id=pad,
-            stop_strings=list(STOP_TEXTS),
+            min_new_tokens=max_new_tokens if forced else None,
+            stop_strings=None if forced else list(STOP_TEXTS),
             tokenizer=tokenizer,
             stopping_criteria=[clock],  # type: ignore[arg-type]
             do_sample=False,
@@ -161,23 +164,25 @@ def decode_batch(
     rows = output[:, ids.shape[1] :].tolist()
     done = []
     for prompt, row in zip(batch, rows, strict=True):
-        tokens, finish = count(row, eos, pad, str(tokenizer.decode(row, skip_special_tokens=True)))
-        text = str(tokenizer.decode(row[:tokens], skip_special_tokens=True))
+        tokens = len(row)
+        finish: Literal["stop", "length"] = "length"
+        if not forced:
+            tokens, finish = count(row, eos, pad, str(tokenizer.decode(row, skip_special_tokens=True)))
         done.append(
             Completion(
-                prompt.key,
-                text,
-                len(prompt.ids),
-                tokens,
-                len(row),
-                finish,
-                number,
-                seconds,
-                len(batch),
-                tuple(row[:tokens]),
-                tuple(clock.steps[:tokens]),
-                clock.steps[0],
-                seconds / len(batch),
+                key=prompt.key,
+                text=str(tokenizer.decode(row[:tokens], skip_special_tokens=True)),
+                prompt_tokens=len(prompt.ids),
+                tokens=tokens,
+                slots=len(row),
+                finish=finish,
+                batch=number,
+                batch_seconds=seconds,
+                batch_size=len(batch),
+                ids=tuple(row[:tokens]),
+                times=tuple(clock.steps[:tokens]),
+                prefill_s=clock.steps[0],
+                seconds=seconds / len(batch),
             )
         )
     return done
@@ -244,7 +249,7 @@ class StepClock:
         return torch.zeros(ids.shape[0], dtype=torch.bool, device=ids.device)
 
 
-def count(row: Sequence[int], eos: int, pad: int, text: str) -> tuple[int, str]:
+def count(row: Sequence[int], eos: int, pad: int, text: str) -> tuple[int, Literal["stop", "length"]]:
     """Count a row's tokens to its first stop, inclusive, and say how it ended.
 
     A row stopped by a stop text is padded right after it, so its first padding token is no output; without a stop text the model
@@ -271,6 +276,7 @@ def decode(
     seed: int = 0,
     static: bool = False,
     compiled: bool = False,
+    forced: bool = False,
     skip: frozenset[int] = frozenset(),
     on_token: Callable[[int], None] | None = None,
 ) -> Iterator[list[Completion]]:
@@ -287,6 +293,7 @@ def decode(
                 seed=seed,
                 static=static,
                 compiled=compiled,
+                forced=forced,
                 on_token=on_token,
             )
 

@@ -51,7 +51,8 @@ def generate(parameters: GenerateParameters) -> Record:
         return read_record(folder)
     began = time.perf_counter()
     engine = Remote(parameters) if parameters.servers else Local(parameters, folder)
-    prompts, too_long = [], []
+    prompts: list[Prompt] = []
+    too_long: list[Prompt] = []
     for problem in problems:
         messages = code_messages(problem["prompt"], parameters.angle)
         ids = list(engine.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
@@ -62,9 +63,13 @@ def generate(parameters: GenerateParameters) -> Record:
     engine.probe()
     plan = batches(prompts, engine.batch_size)
     refused = {prompt.key: prompt for prompt in too_long}
-    done = [row for row in resume(path, Answer, [*plan, *([p] for p in too_long)], key=_key) if _key(row) not in refused]
+    done = [
+        row for row in resume(path, Answer, [*plan, *([p] for p in too_long)], key=_key) if _key(row) not in refused
+    ]
     known = {_key(row) for row in read_rows(path, Answer)}
-    append_jsonl(path, [_refused(p, len(plan) + n, engine.context) for n, p in enumerate(too_long) if p.key not in known])
+    append_jsonl(
+        path, [_refused(p, len(plan) + n, engine.context) for n, p in enumerate(too_long) if p.key not in known]
+    )
     with bar(total=len(prompts), initial=len(done), what=f"answers of {parameters.policy}", unit="answer") as progress:
         for rows in engine.decode(prompts, frozenset(row.batch for row in done), lambda text: note(progress, text)):
             append_jsonl(path, [_answer(row) for row in rows])
@@ -210,7 +215,9 @@ def probe(policy: Policy, folder: Path) -> None:
 def _refused(prompt: Prompt, number: int, context: int | None) -> Answer:
     """The record of a prompt that is too long for the model; it is never cut."""
     blank = Completion(prompt.key, "", len(prompt.ids), 0, 0, "failed", number, 0.0, 1)
-    return _answer(blank._replace(error=f"{len(prompt.ids)} prompt tokens and the answer exceed the context of {context}"))
+    return _answer(
+        blank._replace(error=f"{len(prompt.ids)} prompt tokens and the answer exceed the context of {context}")
+    )
 
 
 def _answer(row: Completion) -> Answer:

@@ -22,7 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from tradeoffs.inference.engine import STOP_TEXTS, Completion, Prompt
 
@@ -116,7 +116,7 @@ class Reply(NamedTuple):
 
     text: str
     tokens: int
-    finish: str
+    finish: Literal["stop", "length"]
     arrivals: list[float]
     counted: bool
 
@@ -298,12 +298,16 @@ async def _insist(
         wait: float | None = None
         try:
             # another attempt goes to the next server
-            return await _once(session, server.address("completions", number + attempt - 1), tokenizer, body), attempt, None
+            return (
+                await _once(session, server.address("completions", number + attempt - 1), tokenizer, body),
+                attempt,
+                None,
+            )
         except RefusedError as error:
             return None, attempt, str(error)
         except _Broken as error:
             reason, wait = str(error), error.pause
-        except asyncio.TimeoutError:
+        except TimeoutError:
             reason = f"no end within {server.timeout_s:g} s"
         except (aiohttp.ClientError, OSError) as error:
             reason = f"connection lost ({error or type(error).__name__})"

@@ -4,9 +4,9 @@ A draft proposes tokens, the target checks several in one pass. In expectation a
 
     alpha = sum_x min(p(x), q(x)) = 1 - TV(p, q)
 
-where p and q are the next-token distributions of target and draft. It follows from logits alone: both read the target's own answers (teacher
-forcing), no engine is needed. With a draft of g tokens and independent acceptance a pass of the target gives (1 - alpha^(g+1)) / (1 - alpha)
-tokens, and where a draft's token costs c target tokens the speed-up is that over g c + 1.
+where p and q are the next-token distributions of target and draft. It follows from logits alone: both read the target's own answers
+(teacher forcing), no engine is needed. With a draft of g tokens and independent acceptance a pass of the target gives
+(1 - alpha^(g+1)) / (1 - alpha) tokens, and where a draft's token costs c target tokens the speed-up is that over g c + 1.
 
 An alignment that moves a policy away from the fixed draft lowers alpha: |change of alpha| <= TV(p, p') <= sqrt(KL / 2).
 
@@ -80,7 +80,7 @@ def speculate(parameters: SpeculateParameters) -> Record:
     plain = {name: tensor.detach().clone() for name, tensor in target.model.state_dict().items()}
     prompts = []
     for problem in problems:
-        ids = draft.tokenizer.apply_chat_template(
+        ids: Any = draft.tokenizer.apply_chat_template(
             code_messages(problem["prompt"], None), add_generation_prompt=True, return_dict=False
         )
         prompts.append(Prompt((problem["metadata"]["problem_id"], 0), list(ids)))
@@ -140,7 +140,8 @@ def _measure(
         with torch.inference_mode():
             # the logits before each of the answer's tokens
             both = [
-                model(input_ids=row, logits_to_keep=len(ids) + 1).logits[0, :-1] for model in (target.model, draft.model)
+                model(input_ids=row, logits_to_keep=len(ids) + 1).logits[0, :-1]
+                for model in (target.model, draft.model)
             ]
             alpha, kl = acceptance(*(logits / (p.temperature or 1.0) for logits in both))
             agree = both[0].argmax(-1) == both[1].argmax(-1)

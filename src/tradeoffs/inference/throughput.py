@@ -20,7 +20,7 @@ import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import psutil
 
@@ -73,7 +73,7 @@ class Arm(NamedTuple):
 class Plan(NamedTuple):
     """One set of blocks: which arms, at which shapes (rows, prompt tokens, new tokens), how often."""
 
-    kind: str
+    kind: Literal["policies", "pilot", "self-check"]
     arms: Sequence[Arm]
     shapes: Sequence[tuple[int, int, int]]
     blocks: int
@@ -249,7 +249,10 @@ def run_plan(part: Plan, bench: Bench, path: Path, began: float) -> None:
     with bar(total=part.blocks, initial=first, what=what, unit="block") as progress:
         for block in range(first, part.blocks):
             if p.minutes and time.perf_counter() - began > 60 * p.minutes:
-                print(f"{what}: stopped after {block} of {part.blocks} blocks, as minutes = {p.minutes:g} says", flush=True)
+                print(
+                    f"{what}: stopped after {block} of {part.blocks} blocks, as minutes = {p.minutes:g} says",
+                    flush=True,
+                )
                 return
             append_jsonl(path, run_block(part, bench, block))
             progress.update(1)
