@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
 import re
 import shutil
 import socket
@@ -39,11 +40,14 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def served(tiny: Path) -> Iterator[str]:
+def served(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     pytest.importorskip("fastapi", reason="transformers serve needs fastapi")
     port = free_port()
     command = [sys.executable, "-m", "transformers.cli.transformers", "serve", str(tiny), "--host", "127.0.0.1"]
-    process = subprocess.Popen([*command, "--port", str(port), "--device", "cpu", "--dtype", "float32"])
+    command += ["--port", str(port), "--device", "cpu", "--dtype", "float32"]
+    # its list of models is that of the hub's cache, which must be there, and may be empty
+    environment = os.environ | {"HF_HUB_CACHE": str(tmp_path_factory.mktemp("hub")), "HF_HUB_OFFLINE": "1"}
+    process = subprocess.Popen(command, env=environment)
     try:
         for _ in range(240):
             try:

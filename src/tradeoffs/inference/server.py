@@ -345,10 +345,10 @@ async def _once(
                     raise _Broken(f"error in the stream: {json.dumps(event['error'])[:300]}")
                 for choice in event.get("choices") or []:
                     text = choice.get("text") or ""
-                    if text:
+                    finish = choice.get("finish_reason") or finish
+                    if text or (finish and not arrivals):  # an answer may be a stop token and nothing else
                         pieces.append(text)
                         arrivals.append(now)
-                    finish = choice.get("finish_reason") or finish
                 if event.get("usage"):
                     usage = int(event["usage"]["completion_tokens"])
             except (ValueError, KeyError, TypeError, AttributeError):
