@@ -156,7 +156,9 @@ def vllm_server(environment: Path, dtype: str, threads: int) -> Iterator[str]:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    command = [str(environment / "bin" / "vllm"), "serve", weights_folder("embedded"), "--served-model-name", "policy"]
+    # the module, not the command `vllm`, which the CPU build's package lacks the metadata for
+    command = [str(environment / "bin" / "python"), "-m", "vllm.entrypoints.openai.api_server"]
+    command += ["--model", weights_folder("embedded"), "--served-model-name", "policy"]
     command += ["--dtype", dtype, "--max-model-len", "2048", "--port", str(port), "--host", "127.0.0.1"]
     command += ["--no-enable-prefix-caching", "--disable-log-stats"]
     with tempfile.TemporaryFile("w+") as log:
