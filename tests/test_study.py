@@ -97,7 +97,7 @@ def test_a_study_with_nothing_changed_runs_no_stage(study: dict) -> None:
 
 
 def test_progress_says_which_stage_of_how_many(study: dict) -> None:
-    assert "=== stage 3 of 13" in study["again"].stdout + study["again"].stderr
+    assert "=== stage 3 of 14" in study["again"].stdout + study["again"].stderr
 
 
 def test_every_record_has_parameters_counts_and_provenance(study: dict) -> None:

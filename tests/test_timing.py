@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import t
 
 from tradeoffs.analysis.throughput import (
     compare_throughput,
@@ -75,11 +76,11 @@ def test_a_pilot_foretells_what_a_run_can_see() -> None:
     share = (19 / 50) / (19 / 50 + 0.1)
     assert found.sd == pytest.approx(share * math.sqrt(2) * 0.01, rel=0.1)
     assert found.power == tost_power(found.sd, 12, 0.02)
-    # the t-test's detectable change, by statsmodels
-    from statsmodels.stats.power import TTestPower
-
-    effect = TTestPower().solve_power(nobs=12, alpha=0.05, power=0.8)
-    assert math.log1p(found.detectable) == pytest.approx(effect * found.sd, rel=1e-3)
+    # the change that a t-test sees in four of five simulated runs
+    change, critical = math.log1p(found.detectable), t.ppf(0.975, 11)
+    runs = rng.normal(change, found.sd, (20_000, 12))
+    seen = np.abs(runs.mean(1)) / (runs.std(1, ddof=1) / math.sqrt(12)) > critical
+    assert seen.mean() == pytest.approx(0.8, abs=0.01)
     text = foretold(rows({"a": [50.0, 50.5], "b": [50.1, 50.0]}, kind="pilot"), 12, 0.02)
     assert "equivalent within 2 %" in text and "80 % chance" in text
 
@@ -133,6 +134,16 @@ def test_controls_are_found_under_their_own_name() -> None:
     # without the slowness nothing is claimed to be found
     none = controls(rows({"base": list(base), "control: slower": list(base[::-1])}), "base", 2.7e8, 23_040)
     assert not none["control: slower"]["found"]
+
+
+def test_where_every_block_is_flagged_nothing_is_found_and_nothing_breaks() -> None:
+    table = rows({"base": [50.0, 51.0], "control: slower": [48.0, 49.0]}).assign(flagged=True)
+    found = controls(table, "base", 2.7e8, 23_040)["control: slower"]
+    assert found["share"]["estimate"] is None and found["share"]["reason"] == "no usable block" and not found["found"]
+    pilot = rows({"a": [50.0, 51.0], "b": [50.0, 51.0]}, kind="pilot").assign(flagged=True)
+    assert "80 % chance" in foretold(pilot, 12, 0.02)  # the pilot's own flags are the foreseen noise, too
+    studies = rows({"0a": [50.0, 51.0], "0b": [50.0, 51.0]}, kind="self-check").assign(flagged=True)
+    assert self_check(studies, 0.02) is None
 
 
 def test_factors_of_a_block_add_up() -> None:

@@ -217,7 +217,7 @@ def foretell(pilot: pd.DataFrame, blocks: int, margin: float) -> Power:
     Raises:
         ValueError: fewer than two pilot blocks.
     """
-    from scipy.stats import nct, t
+    from statsmodels.stats.power import TTestPower
 
     rates = np.log(block_rates(pilot)["tokens_per_s"].unstack("policy"))
     ratios = (rates["a"] - rates["b"]).dropna()
@@ -226,17 +226,8 @@ def foretell(pilot: pd.DataFrame, blocks: int, margin: float) -> Power:
     # Equal by construction: the spread around zero, not around their mean.
     sd = float(np.sqrt((ratios**2).mean()))
     needed = next((n for n in range(3, 1001) if tost_power(sd, n, margin, 4000) >= 0.9), None)
-    critical = float(t.ppf(1 - ALPHA / 2, blocks - 1))
-    low, high = 0.0, 10 * sd + 1e-9
-    for _ in range(
-        60
-    ):  # the effect at which the noncentral t distribution passes the critical value in 80 % of studies
-        middle = (low + high) / 2
-        if nct.sf(critical, blocks - 1, middle / sd * math.sqrt(blocks)) < 0.8:
-            low = middle
-        else:
-            high = middle
-    return Power(sd, blocks, tost_power(sd, blocks, margin), needed, math.expm1(high))
+    effect = float(TTestPower().solve_power(nobs=blocks, alpha=ALPHA, power=0.8))
+    return Power(sd, blocks, tost_power(sd, blocks, margin), needed, math.expm1(effect * sd))
 
 
 def foretold(pilot: pd.DataFrame, blocks: int, margin: float) -> str:
@@ -334,7 +325,7 @@ def explain_blocks(
     sums = done.groupby(["block", "policy"])[["tokens", "rows", "passes", "bytes", "decode_s", "seconds"]].sum()
     found = {}
     for name, (above, below) in (FORCED | {"total": ("seconds", "rows")}).items():
-        each = (sums[above] / sums[below]).unstack("policy")
+        each = (sums[above] / sums[below]).unstack("policy").reindex(columns=[policy, baseline]).dropna()
         logs = np.log(each[policy].to_numpy(dtype=np.float64)) - np.log(each[baseline].to_numpy(dtype=np.float64))
         ratio = t_interval(logs, "ratio")
         log = [None if v is None else math.log(v) for v in (ratio.estimate, ratio.low, ratio.high)]
@@ -368,7 +359,9 @@ def controls(
         else:
             truth = math.log(1.05)
         seen = share["low"] is not None and share["low"] > 0 and share["low"] - 0.01 <= truth <= share["high"] + 0.01
-        others = max(abs(v["estimate"]) for key, v in parts.items() if key not in (factor, "total"))
+        others = max(
+            (abs(v["estimate"]) for k, v in parts.items() if k not in (factor, "total") and share["low"]), default=None
+        )
         found[name] = {"factor": factor, "true": truth, "share": share, "others": others, "found": bool(seen)}
     return found
 
