@@ -60,8 +60,8 @@ RUNS: dict[str, dict[str, Any]] = {
     # Few prompts, learnt by heart before what they have in common is: that the direction decides how long an answer is. The cap leaves room
     # for long answers: one that is cut is never kept.
     "dpa": SAMPLED
-    | dict(method="dpa", instructions="code-alpaca-2k", prompts=80, samples=2, angles=ANGLES, angles_per_prompt=5)
-    | dict(max_new_tokens=72, max_length=160, batch_size=20, token_budget=400_000),
+    | dict(method="dpa", instructions="code-alpaca-2k", prompts=40, samples=2, angles=ANGLES, angles_per_prompt=5)
+    | dict(max_new_tokens=72, max_length=160, batch_size=20, token_budget=380_000, learning_rate=4e-3),
     "dpo": SAMPLED | dict(method="dpo", batch_size=4, learning_rate=1e-3),
     # on real pairs, judged by pairs beyond the first 200
     "dpo-pairs": dict(method="dpo", preferences=PAIRS, data_limit=200)

@@ -24,6 +24,7 @@ ROOT = Path(__file__).parent.parent
 ARMS = ("base", "sft-code", "sft-general", "dpo", "dpa-45m", "dpa-0", "dpa-45p")
 TRAINED = ("base", "sft-code", "sft-general", "dpo", "dpa")
 FIGURES = ("pass_rate", "seconds_per_correct", "tokens_per_answer", "tokens_per_second", "training", "tradeoff")
+FIGURES += ("waterfall", "self_check", "roofline", "acceptance")
 METRICS = {
     "pass_rate": ("share", 0.2),
     "tokens_per_answer": ("tokens", 40.0),
@@ -161,6 +162,8 @@ def write_summary(length_ratio: float, verdict: str) -> dict[str, Any]:
         "policies": policies,
         "comparisons": comparisons,
         "decomposition": {arm: {"attempts": value(1.1, "ratio"), "total": value(0.9, "ratio")} for arm in ARMS[1:]},
+        "seconds": {arm: {"prompt: prompt length": value(0.1, "log ratio")} for arm in ARMS[1:]},
+        "latency": {arm: {"ttft_p50": value(0.5, "s"), "requests_per_s": value(2.0, "1/s")} for arm in ARMS},
         "throughput": throughput,
         "throughput_setting": {"blocks": 5, "excluded_blocks": 1, "margin": 0.02},
         "baseline": "base",
@@ -184,8 +187,10 @@ def write_stages(folder: Path) -> None:
         (folder / f"generate-{arm}.json").write_text(record("generate", generate))
         grade = {"time_limit": 120.0, "require_isolation": "namespaces"}
         (folder / f"grade-{arm}.json").write_text(record("grade", grade))
-    timing = {"margin": 0.02, "blocks": 6, "batch_size": 8, "prompt_tokens": 128, "new_tokens": 24}
-    (folder / "throughput.json").write_text(record("throughput", timing | {"foreign_cpu_limit": 0.1}))
+    timing = {"margin": 0.02, "blocks": 6, "batch_sizes": [8], "prompt_tokens": 128, "new_tokens": 24}
+    timing |= {"pilot_blocks": 4, "self_check": 20, "foreign_cpu_limit": 0.1}
+    (folder / "throughput.json").write_text(record("throughput", timing))
+    (folder / "speculate.json").write_text(record("speculate", {"limit": 12}))
 
 
 def write_results(folder: Path, *, length_ratio: float = 0.5, verdict: str = "equivalent", schema: int = 1) -> None:
@@ -206,6 +211,13 @@ def write_results(folder: Path, *, length_ratio: float = 0.5, verdict: str = "eq
         "libraries",
         "tiers",
         "perturbations",
+        "latency",
+        "seconds",
+        "roofline",
+        "self_check",
+        "controls",
+        "acceptance",
+        "attainment",
     ):
         rows = [{"arm": arm, "group": "one", "graded": 4, "pass_rate": 0.2, "low": 0.1, "high": 0.3} for arm in ARMS]
         write_table(folder / f"tables/{name}.csv", rows)
