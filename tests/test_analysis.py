@@ -325,15 +325,13 @@ def test_of_many_comparisons_some_verdicts_are_taken_back() -> None:
     def found(p: float) -> dict[str, Any]:
         return {"estimate": 1.2, "low": 1.01, "high": 1.4, "verdict": "higher", "p": p}
 
-    compared = {
-        f"x{n}": {"tokens_per_answer": found(p), "utilisation": found(p)} for n, p in enumerate((0.01, 0.03, 0.04))
-    }
+    compared = {f"x{n}": {"pass_rate": found(p), "utilisation": found(p)} for n, p in enumerate((0.01, 0.03, 0.04))}
     adjust(compared)
     # Holm: 3 x .01, 2 x .03, then the largest so far; Benjamini and Hochberg: 3/1 x .01, 3/2 x .03, .04, from the end the smallest so far
-    assert [row["tokens_per_answer"]["p_adjusted"] for row in compared.values()] == pytest.approx([0.03, 0.06, 0.06])
+    assert [row["pass_rate"]["p_adjusted"] for row in compared.values()] == pytest.approx([0.03, 0.06, 0.06])
     assert [row["utilisation"]["p_adjusted"] for row in compared.values()] == pytest.approx([0.03, 0.04, 0.04])
-    assert [row["tokens_per_answer"]["verdict"] for row in compared.values()] == ["higher"] + ["no difference seen"] * 2
-    assert "after adjustment for 3 comparisons" in compared["x1"]["tokens_per_answer"]["reason"]
+    assert [row["pass_rate"]["verdict"] for row in compared.values()] == ["higher"] + ["no difference seen"] * 2
+    assert "after adjustment for 3 comparisons" in compared["x1"]["pass_rate"]["reason"]
     assert [row["utilisation"]["verdict"] for row in compared.values()] == ["higher"] * 3
 
 
@@ -348,6 +346,10 @@ def test_failed_requests_are_no_answers_but_their_time_is_spent() -> None:
     assert (found["answers"], found["failed"], found["graded"]) == (3, 1, 3)
     assert found["tokens_per_answer"] == 10 and found["seconds_per_answer"] == pytest.approx(4 / 3)
     assert found["tokens_per_s"] == pytest.approx(30 / 4) and found["prompt_tokens"] == 50
+    assert found["seconds_per_correct"] == pytest.approx(4 / 2)  # what went into the failed request is part of the cost
+    base = answers([1, 0, 1, 0])
+    compared = compare(rows, base, resampling(base), rng())
+    assert compared["tokens_per_answer"]["estimate"] == 1  # a failure is no answer of length 0
 
 
 def test_where_no_answer_is_cut_the_share_is_bounded_not_zero() -> None:

@@ -172,7 +172,7 @@ def test_roofline_by_hand() -> None:
         "ceilings": {"bytes_per_s": 1e6, "flops_per_s": 1e9},
     }
     (found,) = roofline(rows({"base": [50.0, 50.0]}), told)
-    # a step reads 1000 + 8 x (64 + 10) x 10 = 6920 bytes in 6.92 ms and multiplies 1600 FLOP in 1.6 us
+    # a step reads 1000 bytes of weights (1 ms; the products take 1.6 us) and 8 x (64 + 10) x 10 = 5920 of keys and values (5.92 ms)
     assert found["limit"] == pytest.approx(8 / 6.92e-3)
     assert found["share"] == pytest.approx(400 / found["limit"])
     assert found["bytes_share_kv"] == pytest.approx(5920 / 6920)
@@ -255,8 +255,12 @@ def test_an_interrupted_run_goes_on_with_the_block_that_is_not_complete(tiny: Pa
 
 
 def test_minutes_end_a_run_between_blocks(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    record = stage.throughput(asked(tiny, tmp_path, minutes=1e-6))
-    assert record.counts["completed"] == 0 and "stopped after 0 of 2 blocks" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="minutes: got 1e-06; fewer than two blocks"):
+        stage.throughput(asked(tiny, tmp_path, minutes=1e-6))
+    assert "stopped after 0 of 2 blocks" in capsys.readouterr().out
+    assert not (tmp_path / "t" / "record.json").exists()
+    # the bound is no part of what the rows mean: with more time the same folder goes on
+    assert stage.throughput(asked(tiny, tmp_path, minutes=10.0)).counts["completed"] == 2
 
 
 def test_sizes_that_do_not_fit_are_left_out_and_named(
@@ -280,6 +284,20 @@ def test_sizes_that_do_not_fit_are_left_out_and_named(
 def test_a_static_cache_decodes_too(tiny: Path, tmp_path: Path) -> None:
     record = stage.throughput(asked(tiny, tmp_path, cache="static", self_check=0))
     assert record.counts["completed"] == 2
+
+
+def test_many_policies_tested_together_take_more_blocks() -> None:
+    assert tost_power(0.01, 12, 0.02, compared=10) < tost_power(0.01, 12, 0.02)
+    pilot = rows({"a": [50.0, 50.5, 49.8], "b": [50.1, 50.0, 50.2]}, kind="pilot")
+    alone, among = foretell(pilot, 12, 0.02), foretell(pilot, 12, 0.02, compared=10)
+    assert among.detectable > 1.2 * alone.detectable  # Bonferroni's factor for ten is 1.30 at large samples
+    assert among.needed is not None and alone.needed is not None and among.needed > alone.needed
+
+
+def test_the_policy_to_compare_with_is_the_one_that_is_checked(tiny: Path, tmp_path: Path) -> None:
+    stage.throughput(asked(tiny, tmp_path, baseline="copy"))
+    with pytest.raises(ParameterError, match="baseline: got 'x'; accepts '' or one of base"):
+        check(ThroughputParameters, {"baseline": "x"})
 
 
 def test_only_a_policy_with_an_adapter_can_be_timed_unmerged() -> None:

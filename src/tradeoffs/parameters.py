@@ -305,6 +305,9 @@ class ThroughputParameters(Parameters):
         {"base": ""}, min_length=1, description="policy name -> adapter folder ('' for none)"
     )
     out: OutFolder = "runs/throughput"
+    baseline: str = Field(
+        "", description="the policy that is compared with and checked against itself; '' for the first"
+    )
     unmerged: list[str] = Field([], description="of these, which are also timed with the adapter beside the weights")
     blocks: int = Field(12, ge=2, description="blocks; each times every policy once at every size, in random order")
     pilot_blocks: int = Field(
@@ -318,7 +321,7 @@ class ThroughputParameters(Parameters):
     minutes: float = Field(0.0, ge=0, description="no block begins after this many minutes; 0 for no limit")
     batch_sizes: list[BatchSize] = Field([8], min_length=1, description="rows decoded together")
     prompt_tokens: int = Field(128, ge=1, description="tokens of each prompt")
-    new_tokens: int = Field(24, ge=2, description="tokens decoded for each row, stopping ignored")
+    new_tokens: int = Field(20, ge=2, description="tokens decoded for each row, stopping ignored")
     cache: Literal["dynamic", "static"] = Field("dynamic", description="keys and values: grown, or of fixed size")
     margin: float = Field(0.02, gt=0, lt=1, description="equivalence margin of the ratio of tokens/s (TOST)")
     foreign_cpu_limit: float = Field(
@@ -327,6 +330,13 @@ class ThroughputParameters(Parameters):
     seed: Seed = 0
     dtype: DType = "auto"
     device: Device = "auto"
+
+    @field_validator("baseline")
+    @classmethod
+    def _known_baseline(cls, value: str, info: ValidationInfo) -> str:
+        if value and value not in info.data.get("policies", {}):
+            raise ValueError(f"accepts '' or one of {', '.join(info.data.get('policies', {}))}")
+        return value
 
     @field_validator("unmerged")
     @classmethod

@@ -130,7 +130,7 @@ def _check_job(job: Job, path: Path) -> None:
     made = {
         "align": ("start",),
         "generate": ("adapter",),
-        "throughput": ("policies", "unmerged"),
+        "throughput": ("policies", "baseline", "unmerged"),
         "speculate": ("policies", "draft"),
         "grade": ("answers",),
         "analyse": ("runs",),
@@ -155,10 +155,11 @@ def jobs(profile: Profile) -> list[Job]:
     for name, arm in profile.arms.items():
         done += _answer_and_grade(profile, name, arm, runs)
     adapters = {"base": ""} | {name: f"{runs}/align/{name}/adapter" for name in profile.policies}
+    first = next(iter(profile.arms.values())).policy
     timing = {"model": profile.model, "seed": profile.seed, "policies": adapters, "out": f"{runs}/throughput"}
+    timing["baseline"] = first
     trained = tuple(f"{runs}/align/{name}/record.json" for name in profile.policies)
     done.append(Job("throughput", "all", f"{runs}/throughput", timing | profile.throughput, trained))
-    first = next(iter(profile.arms.values())).policy
     guess = {"model": profile.model, "seed": profile.seed, "problems": profile.problems, "out": f"{runs}/speculate"}
     guess |= {"policies": adapters, "draft": first}
     done.append(Job("speculate", "all", f"{runs}/speculate", guess | profile.speculate, trained))

@@ -22,7 +22,7 @@ from tradeoffs.analysis.resampling import Array, Quantity, Resampling, bootstrap
 ALPHA = 0.05
 FEWEST = 6  # families that must differ, all in one direction, before the sign-flip test can say so: 2 / 2^6 < 0.05
 # H2 and H3 of the study; H1, speed at forced lengths, is adjusted in `tradeoffs.analysis.throughput`
-CONFIRMATORY = ("tokens_per_answer", "pass_rate")
+CONFIRMATORY = ("seconds_per_correct", "pass_rate")
 ATTAINED = (5, 50, 95)
 PASS_AT = (2, 5, 10, 20, 50, 100)
 
@@ -73,8 +73,8 @@ def count_columns(rows: pd.DataFrame) -> pd.DataFrame:
             not graded), and those of `WORK` where they are known.
 
     Returns:
-        The rows with the columns of `SUMMED`. `graded` leaves out answers without verdict and `unavailable` ones; the
-        `graded_*` columns are what these answers cost.
+        The rows with the columns of `SUMMED`. `graded` leaves out answers without verdict and `unavailable` ones; the `graded_*` columns
+        are what these answers cost. Time that went into failed requests is part of it.
     """
     graded = rows["status"].notna() & (rows["status"] != "unavailable")
     # A request that failed brought no answer, but its time was spent.
@@ -88,7 +88,7 @@ def count_columns(rows: pd.DataFrame) -> pd.DataFrame:
         unavailable=(rows["status"] == "unavailable").astype(int),
         capped=(rows["finish"] == "length").astype(int),
         graded_tokens=rows["tokens"].where(graded, 0),
-        graded_seconds=rows["seconds"].where(graded, 0.0),
+        graded_seconds=rows["seconds"].where(graded | ~answered, 0.0),
         graded_prompt_tokens=rows["prompt_tokens"].where(graded, 0),
         **{f"graded_{name}": rows[name].where(graded, 0.0) if name in rows else np.nan for name in WORK},
     )
@@ -175,7 +175,9 @@ def pass_at(counted: pd.DataFrame, resampling: Resampling) -> dict[str, dict[str
 
 
 def _common(rows: pd.DataFrame, base: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    shared = set(rows["problem_id"]) & set(base["problem_id"])
+    # a failed request is no answer of length 0
+    answered = [set(part.loc[part["finish"] != "failed", "problem_id"]) for part in (rows, base)]
+    shared = answered[0] & answered[1]
     both = [count_columns(part[part["problem_id"].isin(shared)]) for part in (rows, base)]
     graded = set.intersection(*(set(part.loc[part["graded"] == 1, "problem_id"]) for part in both))
     credit = ["passed", *(name for name in SUMMED if name.startswith("graded"))]
@@ -372,6 +374,9 @@ def decompose_seconds(
         with np.errstate(divide="ignore", invalid="ignore"):  # a draw without any graded answer is undefined
             parts = {p: {f: stacked[a] / stacked[b] for f, (a, b) in fs.items()} for p, fs in identity.PARTS.items()}
         both.append(parts)
+    if any(not values[0] > 0 for parts in both for part in parts.values() for values in part.values()):
+        return {}  # such as a policy that always stops at once: no decoding to split
+    both = [{p: {f: np.where(v > 0, v, np.nan) for f, v in fs.items()} for p, fs in parts.items()} for parts in both]
     split = {f"{part}: {factor}": value for (part, factor), value in identity.lmdi(*both).items()}
     split["total"] = np.sum(list(split.values()), axis=0)
     families = own["family"].nunique()

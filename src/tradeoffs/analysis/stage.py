@@ -163,6 +163,8 @@ def _throughput(runs: Runs, base: str) -> dict[str, Any]:
     every = runs.timings[runs.timings["kind"] == "policies"]
     beside = every["policy"].str.endswith(UNMERGED)
     plain = every[~every["policy"].str.startswith(CONTROL) & ~beside]
+    if plain.empty:
+        return {"throughput": {}, "throughput_setting": {}, "unmerged": {}}
     timed = list(dict.fromkeys(plain["policy"]))
     order = [name for name in asked.get("policies", timed) if name in timed]
     order += [name for name in timed if name not in order]
@@ -189,8 +191,8 @@ def _throughput(runs: Runs, base: str) -> dict[str, Any]:
             found["controls"] = controls(every, base, *model)
         found["roofline"] = roofline(plain, told)
     pilot = runs.timings[runs.timings["kind"] == "pilot"]
-    if len(pilot):
-        found["power"] = foretell(pilot, int(asked["blocks"]), margin)._asdict()
+    if pilot["block"].nunique() > 1:
+        found["power"] = foretell(pilot, int(asked["blocks"]), margin, max(1, len(order) - 1))._asdict()
     return found
 
 

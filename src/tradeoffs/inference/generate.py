@@ -46,7 +46,11 @@ def generate(parameters: GenerateParameters) -> Record:
     resolve_device(parameters.device)
     problems = stratified(load_problems(parameters.problems), parameters.limit)
     inputs = {"adapter_sha256": adapter_digest(parameters.adapter)}
-    folder = claim(Path(parameters.out), parameters.model_dump() | inputs)
+    if parameters.servers and not (Path(parameters.out) / "record.json").exists():
+        server.check(_server(parameters))
+    # A server may come back under another address, and be asked more patiently.
+    asked = parameters.model_dump(exclude={"servers", "timeout_s", "retries"}) | {"served": bool(parameters.servers)}
+    folder = claim(Path(parameters.out), asked | inputs)
     if (folder / "record.json").exists():
         return read_record(folder)
     began = time.perf_counter()
@@ -154,9 +158,14 @@ class Local:
             "device": str(model.device),
             "peak_memory_mib": peak_memory_mib(model.device),
             "energy_j": self.joules,
-            "energy_reason": self.meter.reason or (None if self.joules else "the run was interrupted"),
+            "energy_reason": None if self.joules else self.meter.reason or "interrupted, or too short for the counter",
             **traffic(model)._asdict(),
         }
+
+
+def _server(p: GenerateParameters) -> server.Server:
+    model = p.served_model or p.model
+    return server.Server(p.servers, model, p.concurrency, p.arrivals_per_s, p.timeout_s, p.retries, p.send == "text")
 
 
 class Remote:
@@ -164,11 +173,7 @@ class Remote:
 
     def __init__(self, parameters: GenerateParameters) -> None:
         p = self.parameters = parameters
-        model = p.served_model or p.model
-        self.server = server.Server(
-            p.servers, model, p.concurrency, p.arrivals_per_s, p.timeout_s, p.retries, p.send == "text"
-        )
-        server.check(self.server)
+        self.server = _server(p)
         self.tokenizer = load_tokenizer(p.model)
         self.context: int | None = None  # the server knows, and refuses
         self.batch_size = 1

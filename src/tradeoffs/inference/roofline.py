@@ -2,7 +2,7 @@
 
 A decoding step reads every weight and the live context's keys and values once, so it lasts at least
 
-    t_roof = max((W + K k) / BW, 2 N B / F)
+    t_roof = K k / BW + max(W / BW, 2 N B / F)
 
 with W bytes of weights, K tokens of live context over all rows, k bytes of keys and values a token, BW bytes/s, N parameters, B rows, F
 FLOP/s. At small B the first term decides. Both ceilings come from this machine (a copy kernel, a matrix product), not from a data sheet.

@@ -42,7 +42,7 @@ class Server(NamedTuple):
     Attributes:
         urls: such as http://127.0.0.1:8000; `/v1` may be left out. Of several, each gets its share of the requests in turn.
         model: name under which the server knows the policy.
-        concurrency: requests under way at once, at most, over all servers.
+        concurrency: requests under way at once, at most, over all servers; of no use in an open loop.
         arrivals_per_s: rate of Poisson arrivals; 0 for a closed loop.
         timeout_s: for one request, from sending to its end.
         retries: further attempts after a failure.
@@ -124,32 +124,50 @@ class Reply(NamedTuple):
 def check(server: Server) -> None:
     """Make sure that every server answers and knows the model.
 
+    A server that has no list of models, or lists others and may take folders all the same (as `transformers serve` does), is asked for one
+    token.
+
     Raises:
         ValueError: one does not; within 10 seconds, with what is there instead.
     """
     for url in server.urls:
-        _in_thread(lambda url=url: asyncio.run(asyncio.wait_for(_check(url, server.model), PROBE_S)), url)  # type: ignore[misc]
+        _in_thread(lambda url=url: asyncio.run(_check(url, server.model)), url)  # type: ignore[misc]
 
 
 async def _check(url: str, model: str) -> None:
     import aiohttp
 
     timeout = aiohttp.ClientTimeout(total=PROBE_S - 0.5, connect=CONNECT_S)
-    where = Server([url], model).address("models")
-    async with aiohttp.ClientSession(timeout=timeout, headers=_headers()) as session, session.get(where) as got:
-        if got.status in (401, 403):
-            raise ValueError(f"servers: {url} wants a key ({got.status}); put it into {KEY}")
-        if got.status == 404:
-            return  # a server without a list of models; the first request will tell
-        if got.status != 200:
-            raise ValueError(f"servers: {where} answers {got.status}; accepts an OpenAI-compatible server")
-        try:
-            known = [str(row["id"]) for row in (await got.json(content_type=None))["data"]]
-        except (ValueError, KeyError, TypeError):
-            raise ValueError(f"servers: {where} is no list of models; accepts an OpenAI-compatible server") from None
-        # `transformers serve` lists what the hub's cache holds, and takes folders besides
-        if known and model not in known and not Path(model).is_dir():
+    where = Server([url], model)
+    async with aiohttp.ClientSession(timeout=timeout, headers=_headers()) as session:
+        async with session.get(where.address("models")) as got:
+            if got.status in (401, 403):
+                raise ValueError(f"servers: {url} wants a key ({got.status}); put it into {KEY}")
+            if got.status not in (200, 404):
+                raise ValueError(
+                    f"servers: {where.address('models')} answers {got.status}; accepts an OpenAI-compatible server"
+                )
+            known = _models(await got.text(errors="replace"), where) if got.status == 200 else []
+        if model in known:
+            return
+        if known and not Path(model).is_dir():
             raise ValueError(f"served_model: got {model!r}; {url} accepts {', '.join(known)}")
+        one = {"model": model, "prompt": "a", "max_tokens": 1, "temperature": 0.0}
+        async with session.post(where.address("completions"), json=one) as got:
+            if 400 <= got.status < 500 and got.status not in AGAIN:
+                reason = (await got.text(errors="replace"))[:200]
+                raise ValueError(
+                    f"servers: {url} refuses {model!r} ({got.status}: {reason}); correct served_model or the address"
+                )
+
+
+def _models(text: str, where: Server) -> list[str]:
+    try:
+        return [str(row["id"]) for row in json.loads(text)["data"]]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(
+            f"servers: {where.address('models')} is no list of models; accepts an OpenAI-compatible server"
+        ) from None
 
 
 def _headers() -> dict[str, str]:
@@ -159,6 +177,8 @@ def _headers() -> dict[str, str]:
 
 def _in_thread(work: Callable[[], Any], url: str) -> Any:
     """Run something asynchronous apart from the event loop that a notebook already has."""
+    import aiohttp
+
     found: list[Any] = []
 
     def run() -> None:
@@ -169,9 +189,9 @@ def _in_thread(work: Callable[[], Any], url: str) -> Any:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    thread.join()
-    if isinstance(found[0], (OSError, asyncio.TimeoutError)):
-        reason = str(found[0]) or "no answer"
+    thread.join(PROBE_S)  # a name that nobody resolves waits in a thread that nothing cancels
+    if not found or isinstance(found[0], (OSError, asyncio.TimeoutError, aiohttp.ClientError)):
+        reason = (str(found[0]) if found else "") or "no answer"
         raise ValueError(f"servers: {url} cannot be reached ({reason}); start it, or correct the address") from None
     if isinstance(found[0], BaseException):
         raise found[0]
@@ -241,9 +261,11 @@ async def _all(
 ) -> None:
     import aiohttp
 
-    gate, share = asyncio.Semaphore(server.concurrency), _Share()
-    timeout = aiohttp.ClientTimeout(total=server.timeout_s, connect=CONNECT_S)
-    limit = aiohttp.TCPConnector(limit=server.concurrency)
+    # an open loop sends whatever is under way
+    most = len(order) + 1 if server.arrivals_per_s else server.concurrency
+    gate, share = asyncio.Semaphore(most), _Share()
+    timeout = aiohttp.ClientTimeout(total=server.timeout_s, sock_connect=CONNECT_S)
+    limit = aiohttp.TCPConnector(limit=most)
     async with aiohttp.ClientSession(timeout=timeout, connector=limit, headers=_headers()) as session:
 
         async def one(number: int, prompt: Prompt, scheduled: float | None) -> None:
@@ -258,15 +280,17 @@ async def _all(
                     seconds = share.leave(mark)
                 done.put(_completion(number, prompt, reply, error, attempts, scheduled or sent, sent, seconds))
 
-        tasks = []
+        tasks: list[asyncio.Task[None]] = []
+        watch = asyncio.create_task(_until(stop, tasks))
         arrivals = random.Random(f"arrivals/{seed}")
         scheduled = time.perf_counter()
         for number, prompt in order:
             if server.arrivals_per_s:
                 scheduled += arrivals.expovariate(server.arrivals_per_s)
                 await asyncio.sleep(max(0.0, scheduled - time.perf_counter()))
+            if stop.is_set():
+                break
             tasks.append(asyncio.create_task(one(number, prompt, scheduled if server.arrivals_per_s else None)))
-        watch = asyncio.create_task(_until(stop, tasks))
         try:
             await asyncio.gather(*tasks)
         except asyncio.CancelledError:
@@ -307,10 +331,14 @@ async def _insist(
             return None, attempt, str(error)
         except _Broken as error:
             reason, wait = str(error), error.pause
+        except aiohttp.ConnectionTimeoutError:
+            reason = f"no connection within {CONNECT_S:g} s"
         except TimeoutError:
             reason = f"no end within {server.timeout_s:g} s"
         except (aiohttp.ClientError, OSError) as error:
             reason = f"connection lost ({error or type(error).__name__})"
+        except (ValueError, aiohttp.http_exceptions.HttpProcessingError) as error:
+            reason = f"garbage in the answer: {str(error)[:200]}"
         if attempt <= server.retries:
             await asyncio.sleep(min(LONGEST_PAUSE_S, pause if wait is None else wait))
             pause *= 2
@@ -327,7 +355,7 @@ async def _once(
     ended = False
     async with session.post(where, json=body) as got:
         if got.status != 200:
-            reason = f"{got.status}: {(await got.text())[:300]}"
+            reason = f"{got.status}: {(await got.text(errors='replace'))[:300]}"
             if got.status in AGAIN:
                 raise _Broken(reason, _pause(got.headers.get("Retry-After")))
             raise RefusedError(reason)

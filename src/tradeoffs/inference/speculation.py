@@ -177,6 +177,9 @@ def _live(target: PreTrainedModel, draft: PreTrainedModel, prompt: list[int], p:
     hook = target.register_forward_hook(count)
     try:
         seconds, outputs = [], []
+        target.generate(
+            ids, attention_mask=torch.ones_like(ids), assistant_model=draft, max_new_tokens=2, do_sample=False
+        )  # type: ignore[operator]
         for assistant in (draft, None):
             passes = 0
             start = time.perf_counter()
