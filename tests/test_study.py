@@ -102,7 +102,7 @@ def test_progress_says_which_stage_of_how_many(study: dict) -> None:
 
 def test_every_record_has_parameters_counts_and_provenance(study: dict) -> None:
     records = [json.loads(path.read_text()) for path in study["place"].glob("runs/smoke/**/record.json")]
-    assert {r["stage"] for r in records} == {"align", "generate", "grade", "throughput", "analyse"}
+    assert {r["stage"] for r in records} == {"align", "generate", "grade", "throughput", "speculate", "analyse"}
     for record in (r for r in records if r["stage"] != "analyse"):
         assert record["schema_version"] == 1
         assert {"planned", "completed", "failed"} <= record["counts"].keys()
@@ -112,7 +112,7 @@ def test_every_record_has_parameters_counts_and_provenance(study: dict) -> None:
 
 def test_published_notebooks_hold_no_machine_path(study: dict) -> None:
     notebooks = list((study["place"] / "results" / "smoke" / "lab").glob("*.ipynb"))
-    assert len(notebooks) == 13
+    assert len(notebooks) == 14
     for path in notebooks:
         text = path.read_text()
         assert str(study["place"]) not in text and str(Path.home()) + "/" not in text and sys.prefix not in text, (
