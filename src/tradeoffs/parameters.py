@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -117,6 +118,16 @@ OptionalAngle = Annotated[
     float | None,
     Field(ge=-90, le=90, description="degrees; DPA's direction in the system prompt; None for no direction"),
 ]
+
+
+def _known_policy(value: str, info: ValidationInfo) -> str:
+    policies = info.data.get("policies", {})
+    if value and value not in policies:
+        raise ValueError(f"accepts '' or one of {', '.join(policies)}")
+    return value
+
+
+PolicyName = Annotated[str, AfterValidator(_known_policy)]
 
 
 class Parameters(BaseModel):
@@ -305,7 +316,7 @@ class ThroughputParameters(Parameters):
         {"base": ""}, min_length=1, description="policy name -> adapter folder ('' for none)"
     )
     out: OutFolder = "runs/throughput"
-    baseline: str = Field(
+    baseline: PolicyName = Field(
         "", description="the policy that is compared with and checked against itself; '' for the first"
     )
     unmerged: list[str] = Field([], description="of these, which are also timed with the adapter beside the weights")
@@ -331,13 +342,6 @@ class ThroughputParameters(Parameters):
     dtype: DType = "auto"
     device: Device = "auto"
 
-    @field_validator("baseline")
-    @classmethod
-    def _known_baseline(cls, value: str, info: ValidationInfo) -> str:
-        if value and value not in info.data.get("policies", {}):
-            raise ValueError(f"accepts '' or one of {', '.join(info.data.get('policies', {}))}")
-        return value
-
     @field_validator("unmerged")
     @classmethod
     def _has_an_adapter(cls, value: list[str], info: ValidationInfo) -> list[str]:
@@ -355,7 +359,7 @@ class SpeculateParameters(Parameters):
     policies: dict[str, Adapter] = Field(
         {"base": ""}, min_length=1, description="policy name -> adapter folder ('' for none)"
     )
-    draft: str = Field("", description="the policy that proposes tokens; '' for the first")
+    draft: PolicyName = Field("", description="the policy that proposes tokens; '' for the first")
     problems: ProblemSet = "bundled"
     limit: int = Field(12, ge=0, description="answer a fixed stratified choice of this many problems; 0 for all")
     out: OutFolder = "runs/speculate"
@@ -369,13 +373,6 @@ class SpeculateParameters(Parameters):
     seed: Seed = 0
     dtype: DType = "auto"
     device: Device = "auto"
-
-    @field_validator("draft")
-    @classmethod
-    def _known_draft(cls, value: str, info: ValidationInfo) -> str:
-        if value and value not in info.data.get("policies", {}):
-            raise ValueError(f"accepts '' or one of {', '.join(info.data.get('policies', {}))}")
-        return value
 
 
 class GradeParameters(Parameters):

@@ -79,12 +79,6 @@ def ratios(
     return {name: (own[a] / own[b]) / (other[a] / other[b]) for name, (a, b) in factors.items()}
 
 
-def shares(parts: Mapping[str, Quantity]) -> dict[str, Quantity]:
-    """Log shares: the logarithm of each ratio; they add up to the logarithm of the product."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return {name: Quantity(float(np.log(q.point)), np.log(q.draws)) for name, q in parts.items()}
-
-
 def log_mean(x: ArrayLike, y: ArrayLike) -> Array:
     """Logarithmic mean (x - y) / (ln x - ln y), x where both are equal.
 

@@ -81,11 +81,6 @@ def context_tokens(prompt_tokens: int, tokens: int) -> int:
     return (tokens - 1) * prompt_tokens + tokens * (tokens - 1) // 2 if tokens else 0
 
 
-def prefill_flops(of: Traffic, prompt_tokens: int) -> float:
-    """FLOPs of a prompt's pass, 2 N P; attention adds P / (12 d_model) of it, which is left out."""
-    return 2.0 * of.parameters * prompt_tokens
-
-
 def measure_ceilings(dtype: torch.dtype, device: torch.device) -> Ceilings:
     """Measure both ceilings: the best of some repetitions, since whatever disturbs makes them slower."""
     import torch

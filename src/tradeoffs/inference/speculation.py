@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tradeoffs.inference.engine import Prompt, decode
-from tradeoffs.inference.throughput import swap
-from tradeoffs.models import Policy, load, merge, resolve_device
+from tradeoffs.inference.throughput import load_all, swap
+from tradeoffs.models import Policy, load, resolve_device
 from tradeoffs.parameters import SpeculateParameters
 from tradeoffs.progress import bar
 from tradeoffs.records import (
@@ -76,8 +76,8 @@ def speculate(parameters: SpeculateParameters) -> Record:
     path = folder / "acceptance.jsonl"
     problems = stratified(load_problems(p.problems), p.limit)
     draft = load(p.model, p.policies[draft_name], dtype=p.dtype, device=p.device)
-    target = load(p.model, dtype=p.dtype, device=p.device)
-    plain = {name: tensor.detach().clone() for name, tensor in target.model.state_dict().items()}
+    model, weights = load_all(p)
+    target = Policy(model, draft.tokenizer)
     prompts = []
     for problem in problems:
         ids: Any = draft.tokenizer.apply_chat_template(
@@ -89,15 +89,10 @@ def speculate(parameters: SpeculateParameters) -> Record:
     if len(kept := [row for row in rows if row.policy in done]) < len(rows):
         write_text(path, "".join(row.model_dump_json() + "\n" for row in kept))
     with bar(total=len(p.policies), initial=len(done), what="speculation", unit="policy") as progress:
-        for name, adapter in p.policies.items():
+        for name in p.policies:
             if name in done:
                 continue
-            if adapter:
-                merged = merge(load(p.model, dtype=p.dtype, device=p.device).model, adapter)
-                swap(target.model, dict(merged.state_dict()))
-                del merged
-            else:
-                swap(target.model, plain)
+            swap(model, weights[name])
             append_jsonl(path, _measure(name, target, draft, prompts, p))
             progress.update(1)
     rows = read_rows(path, Acceptance)

@@ -28,7 +28,7 @@ from tradeoffs.inference.energy import Meter
 from tradeoffs.inference.engine import synchronise
 from tradeoffs.inference.roofline import measure_ceilings, traffic
 from tradeoffs.models import load, merge, resolve_device
-from tradeoffs.parameters import ThroughputParameters
+from tradeoffs.parameters import SpeculateParameters, ThroughputParameters
 from tradeoffs.progress import bar
 from tradeoffs.records import (
     Record,
@@ -278,7 +278,9 @@ def _complete_blocks(path: Path, part: Plan) -> int:
     return complete
 
 
-def load_all(parameters: ThroughputParameters) -> tuple[PreTrainedModel, dict[str, dict[str, torch.Tensor]]]:
+def load_all(
+    parameters: ThroughputParameters | SpeculateParameters,
+) -> tuple[PreTrainedModel, dict[str, dict[str, torch.Tensor]]]:
     """One model object and each policy's merged weights."""
     model = load(parameters.model, dtype=parameters.dtype, device=parameters.device).model
     base = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
