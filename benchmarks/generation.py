@@ -98,8 +98,8 @@ def published(policy: Policy, prompts: Sequence[Prompt]) -> list[list[int]]:
 
 
 def ours(policy: Policy, prompts: Sequence[Prompt], batch_size: int) -> list[list[int]]:
-    """The in-process engine."""
-    rows = engine.decode(policy, prompts, max_new_tokens=NEW_TOKENS, batch_size=batch_size, forced=True)
+    """The in-process engine, its keys and values in a cache of fixed size."""
+    rows = engine.decode(policy, prompts, max_new_tokens=NEW_TOKENS, batch_size=batch_size, forced=True, static=True)
     found = {row.key: list(row.ids) for batch in rows for row in batch}
     return [found[p.key] for p in prompts]
 
@@ -212,7 +212,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--problems", default="bundled", help="DS-1000's file, or 'bundled'")
     parser.add_argument("--vllm", type=Path, help="folder of a virtual environment with vLLM")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--batch-size", type=int, default=32, help="of the in-process engine")
+    parser.add_argument("--batch-size", type=int, default=16, help="of the in-process engine")
     parser.add_argument("--limit", type=int, default=PROBLEMS, help="problems")
     parser.add_argument("--results", type=Path, default=Path("results/benchmarks"))
     a = parser.parse_args(argv)

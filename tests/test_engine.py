@@ -6,7 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tradeoffs.inference.engine import STOP_TEXTS, Prompt, batches, count, decode, pad_left, resume
+from tradeoffs.inference.engine import (
+    STOP_TEXTS,
+    Prompt,
+    batches,
+    count,
+    decode,
+    pad_left,
+    prefill,
+    resume,
+    similar_lengths,
+)
 from tradeoffs.models import load
 from tradeoffs.records import Answer, append_jsonl, read_rows
 
@@ -113,6 +123,44 @@ def test_what_is_sampled_for_a_prompt_does_not_depend_on_its_batch(tiny: Path) -
     assert whole == sampled(2, 1) == sampled(3, -1)
     again = decode(policy, wanted, max_new_tokens=6, temperature=1.0, batch_size=7, seed=4)
     assert whole != {row.key: row.ids for batch in again for row in batch}
+
+
+def test_rows_are_read_in_groups_of_which_none_is_much_shorter_than_its_longest() -> None:
+    assert similar_lengths([[7] * n for n in (8, 1, 64, 7, 56, 55, 6)]) == [[2, 4], [5], [0, 3], [6], [1]]
+
+
+@pytest.mark.parametrize("static", [False, True])
+@pytest.mark.parametrize("model", ["tiny", "embedded"])
+def test_prompts_of_any_length_are_answered_as_plain_generate_answers_each_alone(
+    tiny: Path, model: str, static: bool
+) -> None:
+    """In float32, token for token; batches hold prompts of 1 to 90 tokens, so that they are read in several groups."""
+    import torch
+
+    policy = load(str(tiny) if model == "tiny" else model, dtype="float32")
+    wanted = [
+        Prompt((n,), [11 + (n * 7 + i * i) % 900 for i in range(length)])
+        for n, length in enumerate((30, 1, 90, 2, 29, 8))
+    ]
+    rows = decode(policy, wanted, max_new_tokens=8, batch_size=4, forced=True, static=static)
+    found = {row.key: list(row.ids) for batch in rows for row in batch}
+    for prompt in wanted:
+        with torch.inference_mode():
+            alone = policy.model.generate(  # type: ignore[operator]
+                torch.tensor([prompt.ids]), max_new_tokens=8, min_new_tokens=8, do_sample=False, pad_token_id=PAD
+            )
+        assert found[prompt.key] == alone[0, len(prompt.ids) :].tolist()
+
+
+def test_a_model_that_keeps_less_than_every_token_reads_as_transformers_reads() -> None:
+    from transformers import MistralConfig, MistralForCausalLM
+
+    shape = dict(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=1
+    )
+    model = MistralForCausalLM(MistralConfig(vocab_size=2000, sliding_window=4, **shape))
+    policy = load("embedded")._replace(model=model)
+    assert prefill(policy, [[7] * 9, [7] * 3]) is None
 
 
 @pytest.mark.parametrize(("top_p", "expected"), [(1.0, [0.76, 0.18, 0.04, 0.01]), (0.9, [0.81, 0.19, 0.0, 0.0])])

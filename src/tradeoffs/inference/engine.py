@@ -4,8 +4,9 @@ Which tokens are sampled for a row depends on the seed and the row's key alone, 
 decoded: noise drawn for each row by itself is added to the logits, and the largest wins (the Gumbel-max trick; Maddison et al. 2014, arXiv
 1411.0030), which is a draw from the softmax.
 
-Prompts are sorted by length before they are cut into batches, so that little is padded. Rows are counted to their first stop, inclusive;
-what the batch decodes for a row after that is padding (`slots` counts it), never output.
+Prompts are sorted by length before they are cut into batches, so that little is padded, and where a batch's prompts still differ, its rows
+are read in groups of similar length. Rows are counted to their first stop, inclusive; what the batch decodes for a row after that is
+padding (`slots` counts it), never output.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ from tradeoffs.records import Row, read_rows, write_text
 
 if TYPE_CHECKING:
     import torch
+    from transformers import Cache
 
 RowT = TypeVar("RowT", bound=Row)
 
 STOP_TEXTS = ("</code>", "# SOLUTION END")
+SIMILAR = 7 / 8  # of the longest prompt that is read with it
 
 
 class Prompt(NamedTuple):
@@ -144,9 +147,11 @@ def decode_batch(
     synchronise(model.device)
     start = clock.start()
     with torch.inference_mode():
+        cache = prefill(policy, [p.ids for p in batch], max_new_tokens if static else None)
         output = model.generate(  # type: ignore[operator]
             ids,
             attention_mask=mask,
+            past_key_values=cache,
             max_new_tokens=max_new_tokens,
             eos_token_id=sorted({eos, pad}),
             pad_token_id=pad,
@@ -156,7 +161,7 @@ def decode_batch(
             stopping_criteria=[clock],  # type: ignore[arg-type]
             do_sample=False,
             logits_processor=noise,
-            cache_implementation="static" if static else None,
+            cache_implementation="static" if static and cache is None else None,
             disable_compile=not compiled,
         )
     synchronise(model.device)
@@ -186,6 +191,57 @@ def decode_batch(
             )
         )
     return done
+
+
+def similar_lengths(rows: Sequence[list[int]]) -> list[list[int]]:
+    """Which rows are read together: numbers of rows, in groups of which none is much shorter than its longest."""
+    groups: list[list[int]] = []
+    for n in sorted(range(len(rows)), key=lambda n: -len(rows[n])):
+        if groups and len(rows[n]) >= SIMILAR * len(rows[groups[-1][0]]):
+            groups[-1].append(n)
+        else:
+            groups.append([n])
+    return groups
+
+
+def prefill(policy: Policy, rows: Sequence[list[int]], room: int | None = None) -> Cache | None:
+    """Read prompts of unequal length in groups of similar length: padding costs as much as what it pads.
+
+    Args:
+        room: new tokens that a cache of fixed size has room for; None for one that grows.
+
+    Returns:
+        Keys and values of every row but its last token, padded on the left to the longest; None where one group holds all rows, or the
+        model keeps something else than keys and values of every token (sliding windows, states): `generate` then reads them as ever.
+    """
+    from transformers import DynamicCache, StaticCache
+    from transformers.cache_utils import DynamicLayer
+
+    model, tokenizer = policy
+    groups = similar_lengths(rows)
+    if len(groups) == 1 or any(type(layer) is not DynamicLayer for layer in DynamicCache(config=model.config).layers):
+        return None
+    width = max(len(row) for row in rows) - 1
+    whole: list[tuple[torch.Tensor, torch.Tensor]] = []
+    for group in groups:
+        ids, mask = pad_left([rows[n][:-1] for n in group], tokenizer.pad_token_id, model.device)
+        if not ids.shape[1]:  # nothing but a last token
+            continue
+        part = DynamicCache(config=model.config)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        model(ids, attention_mask=mask, position_ids=positions, past_key_values=part, use_cache=True, logits_to_keep=1)
+        pairs = [(layer.keys, layer.values) for layer in part.layers]
+        whole = whole or [
+            tuple(x.new_zeros(len(rows), x.shape[1], width, x.shape[3]) for x in pair)  # type: ignore[misc]
+            for pair in pairs
+        ]
+        for into, of in zip(whole, pairs, strict=True):
+            for x, y in zip(into, of, strict=True):
+                x[group, :, width - ids.shape[1] :] = y
+    cache = StaticCache(model.config, max_cache_len=width + 1 + room) if room else DynamicCache(config=model.config)
+    for number, (keys, values) in enumerate(whole):
+        cache.update(keys, values, number)
+    return cache
 
 
 def row_seed(seed: int, key: Sequence[int]) -> int:
