@@ -26,6 +26,7 @@ from tradeoffs.analysis import (
     verdict,
     wilson,
 )
+from tradeoffs.analysis.dose import dials, dose_response, slope
 from tradeoffs.analysis.policies import adjust, attainment, front_shares, group_table
 from tradeoffs.analysis.resampling import Quantity, bootstrap_p, estimate, interval, sign_flip_p
 from tradeoffs.analysis.stage import COMPARED, ESTIMATES, VERDICTS
@@ -321,6 +322,86 @@ def test_bootstrap_p_value_by_hand() -> None:
     assert bootstrap_p(np.full(99, np.nan), 0.0) == 1.0
 
 
+@pytest.mark.parametrize("families", [6, 12, 300])
+def test_p_value_and_interval_of_the_bootstrap_agree(families: int) -> None:
+    for shift in np.linspace(0, 6, 61):
+        draws = rng(5).normal(shift, 1.0, 4999)
+        low, high = interval(draws, families=families)
+        assert low is not None and high is not None
+        p = bootstrap_p(draws, 0.0, families)
+        assert (p < 0.05) == (low > 0 or high < 0) or abs(p - 0.05) < 5e-3  # a draw more or less
+
+
+def test_what_is_detectable_must_outlive_the_number_of_comparisons() -> None:
+    base, rows = answers([0] * 30 + [1] * 10), answers([1] * 20 + [0] * 10 + [1] * 10)
+    alone, among = (
+        compare(rows, base, resampling(base), rng(), compared=n)["pass_rate"]["detectable"] for n in (1, 12)
+    )
+    # z of 0.05 / 24 is 2.87, of 0.05 / 2 1.96; 0.84 for the power
+    assert among / alone == pytest.approx((2.865 + 0.842) / (1.960 + 0.842), rel=1e-3)
+    same = compare(rows, rows, resampling(rows), rng(), compared=12)["pass_rate"]
+    assert same["detectable"] >= 9 / 40  # 2 / 2^9 < 0.05 / 12 < 2 / 2^8
+
+
+# Best of n: one answer a problem, all that was drawn is paid for
+
+
+def drawn(passed: list[int], each: int) -> pd.DataFrame:
+    """`each` answers a problem, the second kept and graded."""
+    rows = answers(passed, tokens=10, seconds=1.0)
+    parts = [rows.assign(sample=k, kept=k == 1, status=rows["status"] if k == 1 else None) for k in range(each)]
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_the_best_of_three_costs_three_answers_and_is_one() -> None:
+    rows = drawn([1, 0, 0, 1], 3)
+    found = policy_metrics(rows, resampling(rows))
+    plain = policy_metrics(answers([1, 0, 0, 1]), resampling(rows))
+    for name, factor in (("tokens_per_answer", 3), ("seconds_per_correct", 3), ("pass_rate", 1), ("tokens_per_s", 1)):
+        assert found[name]["estimate"] == pytest.approx(factor * plain[name]["estimate"]), name
+    assert found["answers"]["estimate"] == found["graded"]["estimate"] == 4
+    split = decompose(rows, answers([1, 0, 0, 1]), resampling(rows))
+    assert split["total"]["estimate"] == pytest.approx(3) and split["length"]["estimate"] == pytest.approx(3)
+
+
+def test_what_was_drawn_for_an_ungraded_answer_is_left_out_with_it() -> None:
+    rows = drawn([1, 0, 0, 1], 2)
+    rows.loc[rows["problem_id"] == 3, "status"] = None
+    assert policy_metrics(rows, resampling(rows))["seconds_per_correct"]["estimate"] == pytest.approx(6)
+
+
+# The direction as a dose
+
+
+def test_a_slope_by_hand() -> None:
+    values = np.array([[1.0, 0.0], [2.0, 0.0], [6.0, 3.0]])
+    # centred angles -1, 0, 1: (6 - 1) / 2, (3 - 0) / 2
+    assert slope(np.array([10.0, 11.0, 12.0]), values) == pytest.approx([2.5, 1.5])
+
+
+def test_the_dose_response_is_told_per_45_degrees() -> None:
+    families = [f"f{i % 9}" for i in range(36)]
+    by_angle = {
+        angle: answers([1] * right + [0] * (36 - right), tokens=tokens, family=families)
+        for angle, tokens, right in ((-45.0, 10, 9), (0.0, 20, 18), (45.0, 40, 27))
+    }
+    found = dose_response(by_angle, resampling(by_angle[0.0]))
+    assert found["tokens_per_answer"]["estimate"] == pytest.approx(2) and found["tokens_per_answer"]["ordered"] == 1
+    assert found["tokens_per_answer"]["verdict"] == "higher"
+    assert found["pass_rate"]["estimate"] == pytest.approx(0.25) and found["pass_rate"]["kind"] == "difference"
+    assert found["seconds_per_answer"]["verdict"] == "no difference seen"
+
+
+def test_a_dial_is_one_set_of_weights_asked_for_several_directions() -> None:
+    asked = {
+        "base": {"angle": None, "adapter": ""},
+        "up": {"angle": 45.0, "adapter": "a"},
+        "down": {"angle": -45.0, "adapter": "a"},
+        "other": {"angle": 0.0, "adapter": "b"},
+    }
+    assert dials(asked) == {"up": {-45.0: "down", 45.0: "up"}}
+
+
 def test_of_many_comparisons_some_verdicts_are_taken_back() -> None:
     def found(p: float) -> dict[str, Any]:
         return {"estimate": 1.2, "low": 1.01, "high": 1.4, "verdict": "higher", "p": p}
@@ -574,13 +655,15 @@ def test_the_stage_writes_everything_the_book_reads(runs: Path) -> None:
     assert read_record(out).summary == json.loads(json.dumps(record.summary))
     tables = {path.stem: pd.read_csv(path) for path in (out / "tables").glob("*.csv")}
     named = "policies libraries tiers perturbations throughput training verdicts comparisons decomposition seconds"
-    named += " attainment latency roofline self_check controls acceptance"
+    named += " attainment latency roofline self_check controls acceptance dose_response doses"
     assert set(tables) == set(named.split())
     assert list(tables["verdicts"].columns) == VERDICTS
     assert list(tables["policies"].columns) == ESTIMATES and list(tables["comparisons"].columns) == COMPARED
-    unchecked = ("roofline", "self_check", "controls", "acceptance")  # the timings here have none
+    # the timings here have none, nor is any policy asked for two directions
+    unchecked = ("roofline", "self_check", "controls", "acceptance", "dose_response", "doses")
     assert all(len(table) for name, table in tables.items() if name not in unchecked)
     figures = "pass_rate seconds_per_correct tokens_per_answer tokens_per_second training tradeoff waterfall self_check roofline acceptance"
+    figures += " dose_response"
     assert {path.stem for path in (out / "figures").glob("*.svg")} == set(figures.split())
     stages = {path.stem for path in (out / "stages").glob("*.json")}
     assert stages == {"throughput", "align-sft", "align-dpo"} | {

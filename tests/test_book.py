@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 ARMS = ("base", "sft-code", "sft-general", "dpo", "dpa-45m", "dpa-0", "dpa-45p")
 TRAINED = ("base", "sft-code", "sft-general", "dpo", "dpa")
 FIGURES = ("pass_rate", "seconds_per_correct", "tokens_per_answer", "tokens_per_second", "training", "tradeoff")
-FIGURES += ("waterfall", "self_check", "roofline", "acceptance")
+FIGURES += ("waterfall", "self_check", "roofline", "acceptance", "dose_response")
 METRICS = {
     "pass_rate": ("share", 0.2),
     "tokens_per_answer": ("tokens", 40.0),
@@ -164,6 +164,12 @@ def write_summary(length_ratio: float, verdict: str) -> dict[str, Any]:
         "decomposition": {arm: {"attempts": value(1.1, "ratio"), "total": value(0.9, "ratio")} for arm in ARMS[1:]},
         "seconds": {arm: {"prompt: prompt length": value(0.1, "log ratio")} for arm in ARMS[1:]},
         "latency": {arm: {"ttft_p50": value(0.5, "s"), "requests_per_s": value(2.0, "1/s")} for arm in ARMS},
+        "dose_response": {
+            "dpa-45m": {
+                "arms": {"-45": "dpa-45m", "0": "dpa-0", "45": "dpa-45p"},
+                "slopes": {"tokens_per_answer": change(length_ratio)},
+            }
+        },
         "throughput": throughput,
         "throughput_setting": {"blocks": 5, "excluded_blocks": 1, "margin": 0.02},
         "baseline": "base",
@@ -218,6 +224,8 @@ def write_results(folder: Path, *, length_ratio: float = 0.5, verdict: str = "eq
         "controls",
         "acceptance",
         "attainment",
+        "doses",
+        "dose_response",
     ):
         rows = [{"arm": arm, "group": "one", "graded": 4, "pass_rate": 0.2, "low": 0.1, "high": 0.3} for arm in ARMS]
         write_table(folder / f"tables/{name}.csv", rows)
@@ -296,13 +304,13 @@ def test_numbers_and_wording_follow_the_results(full: tuple[Path, dict[str, Text
     assert "Shorter than base: sft-code × 0.500 (0.450 to 0.550), sft-general" in before
     assert "No difference seen: sft-code, sft-general, dpo" in before  # a long list without numbers
     assert "5 blocks used, 1 excluded" in before
-    assert "Longer than base" not in before
+    assert "Longer than base" not in before and "Shorter with the angle: dpa-45m × 0.500" in before
     assert "Equivalent to base within the margin: sft-code" in before
     shutil.rmtree(folder / "results")
     write_results(folder / "results/laptop", length_ratio=1.75, verdict="different")
     after = build(folder)["results.html"].text
     assert "Longer than base: sft-code × 1.750" in after
-    assert "Shorter than base" not in after
+    assert "Shorter than base" not in after and "Longer with the angle: dpa-45m × 1.750" in after
     assert "Different from base: sft-code" in after
     assert "Equivalent to base" not in after
     shutil.rmtree(folder / "results")

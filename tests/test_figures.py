@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from tradeoffs import figures
 
-UNIT = re.compile(r"\((%|% of [a-z ]+|s|tokens|ratio|count|nats|share|probability)\)")
+UNIT = re.compile(r"\((%|% of [a-z ]+|s|tokens|ratio|count|nats|share|probability|degrees)\)")
 ARMS = ["base", "sft-code", "sft-general", "dpo", "dpa-45m", "dpa-0", "dpa-45p"]
 
 
@@ -99,6 +99,15 @@ def accepted() -> pd.DataFrame:
     return pd.DataFrame({"policy": ["base", "dpo"], "alpha": [1.0, 0.8], "low": [1.0, 0.7], "high": [1.0, 0.9]})
 
 
+def doses() -> pd.DataFrame:
+    rows = [
+        ("dpa", a, m, 10.0 + a / 45, 9.0 + a / 45, 11.0 + a / 45)
+        for m in figures.DOSE_PANELS
+        for a in (-45.0, 0.0, 45.0)
+    ]
+    return pd.DataFrame(rows, columns=["policy", "angle", "metric", "estimate", "low", "high"])
+
+
 def attained() -> pd.DataFrame:
     rows = [(share, 1.0 + 0.1 * n, 0.05 + 0.01 * n - share / 1000) for share in (5, 50, 95) for n in range(3)]
     return pd.DataFrame(rows, columns=["attained", "seconds_per_answer", "pass_rate"])
@@ -115,6 +124,7 @@ FIGURES = {
     "self_check": (lambda table: figures.self_check(list(table["p"])), checked),
     "roofline": (figures.roofline, limits),
     "acceptance": (figures.acceptance, accepted),
+    "dose_response": (figures.dose_response, doses),
 }
 
 
@@ -214,6 +224,7 @@ def test_all_figures_have_their_file_names() -> None:
         "self_check": checked(),
         "roofline": limits(),
         "acceptance": accepted(),
+        "doses": doses(),
     }
     assert set(figures.all_figures(tables)) == set(FIGURES)
 

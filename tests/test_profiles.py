@@ -26,7 +26,7 @@ generate: {max_new_tokens: 8}
 REFUSED = [
     ("policies:", "polices: {}\npolicies:", "polices: .*; accepts name, model, problems, seed, policies, arms"),
     ("generate:", "generates:", "generates: .*; accepts name, model"),
-    ("{policy: dpo}", "{policy: dpo, angel: 3}", r"arms\.dpo\.angel: .*; accepts policy, angle$"),
+    ("{policy: dpo}", "{policy: dpo, angel: 3}", r"arms\.dpo\.angel: .*; accepts policy, angle, best_of, temperature$"),
     ("{policy: dpo}", "{policy: dpa}", r"arms\.dpo\.policy: got 'dpa'; accepts base, sft, dpo$"),
     ("{policy: dpo}", "{angle: 3}", r"arms\.dpo\.policy: Field required"),
     ("start: sft", "start: sfd", "policies: dpo start from unknown policies or from each other"),

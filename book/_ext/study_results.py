@@ -24,7 +24,7 @@ import study_mathml
 import study_notebooks
 import study_tables as tables
 from study_tables import POLICY_COLUMNS, short_commit, shown
-from study_words import finding, interval, throughput_finding
+from study_words import dose_finding, finding, interval, throughput_finding
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -163,6 +163,7 @@ def substitutions(results: Results) -> dict[str, str]:
     for brief, start in ((False, "finding"), (True, "brief")):
         text |= {f"{start}_{metric}": finding(metric, compared, baseline, brief=brief) for metric in POLICY_COLUMNS}
         text[f"{start}_throughput"] = throughput_finding(timed, baseline, brief=brief)
+    text["finding_dose"] = dose_finding(summary.get("dose_response", {}))
     headline = summary.get("headline", {})
     text |= {f"headline_{key}": sentence for key, sentence in headline.items()}
     text["headlines"] = "\n".join(f"- {sentence}" for sentence in headline.values())

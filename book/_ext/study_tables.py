@@ -198,6 +198,9 @@ def made(summary: Record, stages: Mapping[str, Record], verdicts: list[dict[str,
         "policies": _grid("Policy", POLICY_COLUMNS, summary.get("policies", {})),
         "comparisons": _grid("Policy", POLICY_COLUMNS, summary.get("comparisons", {}), change=True),
         "decomposition": _grid("Policy", {f: f.capitalize() for f in factors}, summary.get("decomposition", {})),
+        "dose_response": _grid(
+            "Policy", POLICY_COLUMNS, {p: d["slopes"] for p, d in summary.get("dose_response", {}).items()}, change=True
+        ),
         "seconds": _grid("Policy", _titles(summary, "seconds"), summary.get("seconds", {})),
         "latency": _grid("Policy", _titles(summary, "latency"), summary.get("latency", {})),
         "throughput": _throughput(summary.get("throughput", {})),

@@ -116,6 +116,17 @@ def finding(metric: str, comparisons: Mapping[str, Mapping[str, Value]], baselin
     return _sentence(groups, [SAME], brief)
 
 
+def dose_finding(doses: Mapping[str, Mapping[str, Any]]) -> str:
+    """Say of each policy with a dial whether the length of its answers follows the angle."""
+    words = {"higher": "Longer with the angle", "lower": "Shorter with the angle", "no difference seen": "No slope seen"}
+    groups: dict[str, list[tuple[str, str]]] = {text: [] for text in [*words.values(), "Not measured"]}
+    for found in doses.values():
+        value = found["slopes"]["tokens_per_answer"]
+        shown = f"{interval(value, change=True)} per 45 degrees" if value.get("estimate") is not None else ""
+        groups[words.get(value["verdict"], "Not measured")].append((next(iter(found["arms"].values())), shown))
+    return _sentence(groups, [], False)
+
+
 def throughput_finding(throughput: Mapping[str, Mapping[str, Any]], baseline: str, *, brief: bool = False) -> str:
     """Group the policies by the verdict of the equivalence test of tokens per second."""
     said = {verdict: text.format(baseline=baseline) for verdict, text in TOST_WORDS.items()}

@@ -594,6 +594,34 @@ def dial(table: pd.DataFrame, matrix: pd.DataFrame) -> Figure:
     return _settle(figure)
 
 
+DOSE_PANELS = {
+    "tokens_per_answer": ("length of an answer (tokens)", 1.0),
+    "seconds_per_answer": ("time of an answer (s)", 1.0),
+    "pass_rate": ("pass rate (%)", 100.0),
+}
+
+
+def dose_response(doses: pd.DataFrame) -> Figure:
+    """Does what an answer costs follow the direction asked for?
+
+    Args:
+        doses: the table `doses.csv`.
+    """
+    if doses.empty:
+        figure, (axis,) = _figure(1.4)
+        _note(axis, "not measured: no policy was asked for two directions")
+        return _settle(figure)
+    figure, axes = _figure(2.8, len(DOSE_PANELS))
+    for axis, (metric, (label, scale)) in zip(axes, DOSE_PANELS.items(), strict=True):
+        for _, part in doses[(doses["metric"] == metric) & doses["estimate"].notna()].groupby("policy", sort=False):
+            angle, value = part["angle"], part["estimate"] * scale
+            axis.plot(angle, value, "o-", color=BLUE, markersize=5, linewidth=1.2)
+            axis.vlines(angle, part["low"] * scale, part["high"] * scale, color=BLUE, linewidth=1.8)
+        axis.set(xlabel="angle (degrees)", ylabel=label, xticks=sorted(set(doses["angle"])))
+        axis.margins(x=0.15)
+    return _settle(figure)
+
+
 def plane(points: pd.DataFrame) -> Figure:
     """One policy with a dial against a policy for each trade-off: helpfulness against verbosity.
 
@@ -711,6 +739,7 @@ def all_figures(tables: dict[str, pd.DataFrame]) -> dict[str, Figure]:
         "self_check": self_check(list(tables["self_check"]["p"])),
         "roofline": roofline(tables["roofline"]),
         "acceptance": acceptance(tables["acceptance"]),
+        "dose_response": dose_response(tables["doses"]),
     }
 
 

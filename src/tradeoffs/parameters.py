@@ -269,6 +269,7 @@ class GenerateParameters(Parameters):
     limit: int = Field(0, ge=0, description="answer a fixed stratified choice of this many problems; 0 for all")
     out: OutFolder = "runs/generate/base"
     samples: int = Field(1, ge=1, description="answers a problem")
+    best_of: int = Field(1, ge=1, description="draw so many and keep the one that the reward model rates highest")
     temperature: float = Field(0.0, ge=0, le=5, description="0 for greedy decoding")
     top_p: float = Field(0.95, gt=0, le=1, description="nucleus sampling; unused when greedy")
     max_new_tokens: int = Field(256, ge=1, description="tokens; cap on an answer")
@@ -305,6 +306,8 @@ class GenerateParameters(Parameters):
             raise ValueError("served_model: got a name; accepts '' without servers")
         if self.compiled and self.cache != "static":
             raise ValueError("compiled: got True; accepts it with cache 'static', whose shapes stay the same")
+        if self.best_of > 1 and (self.samples > 1 or not self.temperature):
+            raise ValueError("best_of: got more than 1; accepts it with samples = 1 and a temperature above 0")
         return self
 
 

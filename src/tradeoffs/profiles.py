@@ -16,11 +16,13 @@ from tradeoffs.parameters import MODELS, ParameterError, check
 
 
 class Arm(BaseModel):
-    """One way of answering: a policy (or `base`), with a direction where the policy takes one."""
+    """One way of answering: a policy (or `base`), with a direction where the policy takes one, or the best of n answers."""
 
     model_config = ConfigDict(extra="forbid")
     policy: str
     angle: float | None = None
+    best_of: int = 1
+    temperature: float | None = None  # None: as in the profile's `generate`
 
 
 class Profile(BaseModel):
@@ -209,9 +211,14 @@ def _answer_and_grade(profile: Profile, name: str, arm: Arm, runs: str) -> list[
         "seed": profile.seed,
         "out": answered,
     }
+    asking |= profile.generate
+    if arm.best_of > 1:
+        asking["best_of"] = arm.best_of
+    if arm.temperature is not None:
+        asking["temperature"] = arm.temperature
     grading = {"answers": f"{answered}/answers.jsonl", "problems": profile.problems, "out": graded}
     needs = (f"{runs}/align/{arm.policy}/record.json",) if trained else ()
     return [
-        Job("generate", name, answered, asking | profile.generate, needs),
+        Job("generate", name, answered, asking, needs),
         Job("grade", name, graded, grading | profile.grade, (f"{answered}/record.json",)),
     ]

@@ -59,12 +59,15 @@ class Answer(Row):
         problem_id, sample: which problem, and which of several answers to it (0 where there is one).
         prompt_tokens: tokens of the rendered prompt, system prompt included.
         tokens: generated tokens up to and including the first stop token; padding is never counted.
-        slots: decoding positions that the batch spent on this row, padding after its stop included (tokens / slots = utilisation).
+        slots: decoding positions that the batch spent on this row, padding after its stop included (tokens / slots = utilisation); 0
+            where a server does not tell.
         finish: `stop`, `length` where the cap was hit, or `failed`: there is no answer, for the reason in `error`.
         seconds: the batch's wall seconds shared out by row (server: those of the requests under way), so that their sum is the time spent.
         batch, batch_seconds, batch_size: the batch that made it; of a server each request is one.
         attempts: how often a server was asked. counted: whether the server told the number of tokens.
         prefill_s: its share, in the same way, of the seconds until the batch's first tokens; None where an engine does not tell.
+        kept: whether this is the answer; of several drawn for best of n one is, the others are what it cost. score: the reward model's
+            rating that decided (0 to 100). judge_s: this row's share of the seconds that rating took, not part of `seconds`.
         ttft_s: seconds from the batch's begin (server: from the request's scheduled time) to the first token.
         itl_s: seconds between its tokens (server: between the pieces that arrived); its end came at ttft_s + sum(itl_s).
         raw: the generated text; `code`: what the benchmark's rules extract from it.
@@ -86,6 +89,9 @@ class Answer(Row):
     prefill_s: float | None = None
     ttft_s: float | None = None
     itl_s: list[float] | None = None
+    kept: bool = True
+    score: float | None = None
+    judge_s: float = 0.0
     raw: str
     code: str
 

@@ -57,6 +57,7 @@ def work(rows: pd.DataFrame, weight_bytes: float | None, kv_bytes_per_token: flo
         weight_bytes, kv_bytes_per_token: of the model, see `tradeoffs.inference.roofline.Traffic`.
 
     A batch's passes are shared out by row like its seconds: one less than its slots, since the first token comes out of the prompt's pass.
+    Where answers were rated (best of n), the judge's seconds are added to those of reading, which is what the judge does.
     """
     prefill = pd.to_numeric(rows["prefill_s"]) if "prefill_s" in rows else pd.Series(np.nan, rows.index)
     passes = (rows["slots"] - 1).clip(lower=0) / rows["batch_size"].where(prefill.notna())
@@ -64,7 +65,11 @@ def work(rows: pd.DataFrame, weight_bytes: float | None, kv_bytes_per_token: flo
     context = ((n - 1) * rows["prompt_tokens"] + n * (n - 1) / 2).where(n > 0, 0)
     known = weight_bytes is not None and kv_bytes_per_token is not None
     total = weight_bytes * passes + kv_bytes_per_token * context if known else np.nan  # type: ignore[operator]
-    return rows.assign(prefill_s=prefill, decode_s=rows["seconds"] - prefill, passes=passes, bytes=total)
+    judged = rows["judge_s"] if "judge_s" in rows else 0.0
+    decode = rows["seconds"] - prefill
+    return rows.assign(
+        prefill_s=prefill + judged, seconds=rows["seconds"] + judged, decode_s=decode, passes=passes, bytes=total
+    )
 
 
 def ratios(

@@ -9,7 +9,7 @@ from the probes of a fixed piece of work before and after each policy's answers 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +20,6 @@ from tradeoffs.analysis.estimates import NO_DIFFERENCE, Estimate, minimum_detect
 from tradeoffs.analysis.resampling import Array, Quantity, Resampling, bootstrap_p, estimate, sign_flip_p
 
 ALPHA = 0.05
-FEWEST = 6  # families that must differ, all in one direction, before the sign-flip test can say so: 2 / 2^6 < 0.05
 # H2 and H3 of the study; H1, speed at forced lengths, is adjusted in `tradeoffs.analysis.throughput`
 CONFIRMATORY = ("seconds_per_correct", "pass_rate")
 ATTAINED = (5, 50, 95)
@@ -43,7 +42,7 @@ METRICS = {
     "tokens_per_s": Metric("tokens", "seconds", "tokens/s", "no time was spent"),
     "seconds_per_correct": Metric("graded_seconds", "passed", "s", "no answer passed"),
     "cap_share": Metric("capped", "answers", "share"),
-    "utilisation": Metric("tokens", "slots", "share", "nothing was decoded"),
+    "utilisation": Metric("tokens", "slots", "share", "the engine does not tell its slots"),
     "prompt_tokens": Metric("prompt_tokens", "answers", "tokens"),
 }
 DIFFERENCES = ("pass_rate", "cap_share")
@@ -69,32 +68,37 @@ def count_columns(rows: pd.DataFrame) -> pd.DataFrame:
     """Add the columns that metrics sum over.
 
     Args:
-        rows: one row an answer: `family`, `tokens`, `slots`, `seconds`, `prompt_tokens`, `finish`, `status` (missing:
-            not graded), and those of `WORK` where they are known.
+        rows: one row an answer: `problem_id`, `family`, `tokens`, `slots`, `seconds`, `prompt_tokens`, `finish`, `status` (missing:
+            not graded), those of `WORK` where they are known, and `kept` where not every row is the answer (best of n).
 
     Returns:
         The rows with the columns of `SUMMED`. `graded` leaves out answers without verdict and `unavailable` ones; the `graded_*` columns
-        are what these answers cost. Time that went into failed requests is part of it.
+        are what these answers cost. Time that went into failed requests is part of it, and so is all that went into rows that were not
+        kept: they are no answers, but were paid for.
     """
+    drawn = rows["finish"] != "failed"
     graded = rows["status"].notna() & (rows["status"] != "unavailable")
-    # A request that failed brought no answer, but its time was spent.
-    answered = rows["finish"] != "failed"
+    answered, paid = drawn, graded
+    if "kept" in rows and not rows["kept"].all():
+        kept = rows["kept"].astype(bool)
+        answered, graded = drawn & kept, graded & kept
+        paid = graded.groupby(rows["problem_id"]).transform("any") & drawn
     return rows.assign(
         answers=answered.astype(int),
-        failed=(~answered).astype(int),
-        prompt_tokens=rows["prompt_tokens"].where(answered, 0),
+        failed=(~drawn).astype(int),
+        prompt_tokens=rows["prompt_tokens"].where(drawn, 0),
         graded=graded.astype(int),
         passed=(rows["status"] == "passed").astype(int),
         unavailable=(rows["status"] == "unavailable").astype(int),
-        capped=(rows["finish"] == "length").astype(int),
-        graded_tokens=rows["tokens"].where(graded, 0),
-        graded_seconds=rows["seconds"].where(graded | ~answered, 0.0),
-        graded_prompt_tokens=rows["prompt_tokens"].where(graded, 0),
-        **{f"graded_{name}": rows[name].where(graded, 0.0) if name in rows else np.nan for name in WORK},
+        capped=((rows["finish"] == "length") & answered).astype(int),
+        graded_tokens=rows["tokens"].where(paid, 0),
+        graded_seconds=rows["seconds"].where(paid | ~drawn, 0.0),
+        graded_prompt_tokens=rows["prompt_tokens"].where(paid, 0),
+        **{f"graded_{name}": rows[name].where(paid, 0.0) if name in rows else np.nan for name in WORK},
     )
 
 
-def _sums(counted: pd.DataFrame, resampling: Resampling, pace: Array | None) -> dict[str, Quantity]:
+def policy_sums(counted: pd.DataFrame, resampling: Resampling, pace: Array | None) -> dict[str, Quantity]:
     """Sums over the data and every resample, the seconds of each with its error of pace."""
     sums = resampling.sums(counted, SUMMED)
     if pace is not None:
@@ -120,7 +124,7 @@ def policy_metrics(rows: pd.DataFrame, resampling: Resampling, pace: Array | Non
         `wilson_high` besides; `pass_at_<k>` where every problem has at least k > 1 graded answers.
     """
     counted = count_columns(rows)
-    sums = _sums(counted, resampling, pace)
+    sums = policy_sums(counted, resampling, pace)
     families = counted["family"].nunique()
     result = {
         name: estimate(q, METRICS[name].unit, families, METRICS[name].undefined).as_dict()
@@ -174,16 +178,23 @@ def pass_at(counted: pd.DataFrame, resampling: Resampling) -> dict[str, dict[str
     return result
 
 
-def _common(rows: pd.DataFrame, base: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def common_problems(parts: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
+    """Keep what is comparable: problems that every policy answered, and verdicts of those that every policy had graded.
+
+    Args:
+        parts: answers of each policy, see `count_columns`.
+
+    Returns:
+        The same with the columns of `SUMMED`.
+    """
     # a failed request is no answer of length 0
-    answered = [set(part.loc[part["finish"] != "failed", "problem_id"]) for part in (rows, base)]
-    shared = answered[0] & answered[1]
-    both = [count_columns(part[part["problem_id"].isin(shared)]) for part in (rows, base)]
-    graded = set.intersection(*(set(part.loc[part["graded"] == 1, "problem_id"]) for part in both))
+    shared = set.intersection(*(set(part.loc[part["finish"] != "failed", "problem_id"]) for part in parts))
+    found = [count_columns(part[part["problem_id"].isin(shared)]) for part in parts]
+    graded = set.intersection(*(set(part.loc[part["graded"] == 1, "problem_id"]) for part in found))
     credit = ["passed", *(name for name in SUMMED if name.startswith("graded"))]
-    for part in both:
+    for part in found:
         part.loc[~part["problem_id"].isin(graded), credit] = 0
-    return both[0], both[1]
+    return found
 
 
 def compare(
@@ -192,6 +203,7 @@ def compare(
     resampling: Resampling,
     generator: np.random.Generator,
     paces: tuple[Array | None, Array | None] = (None, None),
+    compared: int = 1,
 ) -> dict[str, dict[str, Any]]:
     """Compare one policy with the baseline, on the problems that both answered (pass rates: that both had graded).
 
@@ -200,15 +212,18 @@ def compare(
         resampling: the draws shared by all policies.
         generator: randomness of the sign-flip test.
         paces: errors of pace of the policy and of the baseline, see `Resampling.paces`.
+        compared: policies that will be compared with the baseline; what is detectable must outlive Holm's first step among as many.
 
     Returns:
         For each metric an estimate as a dictionary with `kind` (`difference` for shares that count answers, `ratio`
         otherwise) and `verdict`. `pass_rate` has `p`, `n`, `discordance`, `design_effect` and `detectable` (see
         `_paired`) besides.
     """
-    own, other = _common(rows, base)
+    own, other = common_problems([rows, base])
     families = own["family"].nunique()
-    ours, theirs = (metrics(_sums(part, resampling, pace)) for part, pace in zip((own, other), paces, strict=True))
+    ours, theirs = (
+        metrics(policy_sums(part, resampling, pace)) for part, pace in zip((own, other), paces, strict=True)
+    )
     result: dict[str, dict[str, Any]] = {}
     for name, metric in METRICS.items():
         if name in DIFFERENCES:
@@ -218,7 +233,7 @@ def compare(
             value = estimate(_ratio(ours[name], theirs[name]), "ratio", families, _whose(ours[name], metric.undefined))
             kind, neutral = "ratio", 1.0
         draws = (ours[name].minus(theirs[name]) if kind == "difference" else ours[name] / theirs[name]).draws
-        p = None if value.low is None and value.high is None else bootstrap_p(draws, neutral)
+        p = None if value.low is None and value.high is None else bootstrap_p(draws, neutral, families)
         result[name] = value.as_dict() | {"kind": kind, "verdict": verdict(value, neutral), "p": p}
     if len(own) and own["capped"].sum() == other["capped"].sum() == 0:
         bound = wilson(0, len(own))[1]
@@ -231,7 +246,7 @@ def compare(
     if families > 1:
         moved = (lengths[0] - lengths[1]).to_numpy(dtype=np.float64)
         result["tokens_per_answer"]["p"] = sign_flip_p(moved, len(resampling.weights), generator)
-    result["pass_rate"] = _paired(result["pass_rate"], own, other, resampling, generator)
+    result["pass_rate"] = _paired(result["pass_rate"], own, other, resampling, generator, ALPHA / compared)
     return result
 
 
@@ -274,12 +289,14 @@ def _paired(
     other: pd.DataFrame,
     resampling: Resampling,
     generator: np.random.Generator,
+    alpha: float,
 ) -> dict[str, Any]:
     """Add what only the paired pass rates have.
 
     `discordance`: mean squared difference of a problem's two pass rates (with one answer each: the share of problems
     that differ); `design_effect`: variance of the mean difference by families over the variance by problems;
-    `detectable`: the smallest true difference seen with 80 % power, and never less than the test needs to see;
+    `detectable`: the smallest true difference seen with 80 % power at level alpha, and never less than the test needs to see: k families
+    that differ, all in one direction, have p = 2 / 2^k;
     `p`: sign-flip test by families. A difference is called one only if interval and test agree.
     """
     rates = [part[part["graded"] == 1].groupby(["family", "problem_id"])["passed"].mean() for part in (own, other)]
@@ -297,7 +314,8 @@ def _paired(
     effect = spread / (d.var() / n) if d.var() > 0 and math.isfinite(spread) else 1.0
     bound = wilson(0, n)[1]
     # With no discordant problem seen their share is bounded, not zero.
-    detectable = max(minimum_detectable_effect(discordance or bound, n, effect), min(1.0, FEWEST / n))
+    fewest = math.ceil(math.log2(2 / alpha))
+    detectable = max(minimum_detectable_effect(discordance or bound, n, effect, alpha), min(1.0, fewest / n))
     extra = {"p": p, "n": n, "discordance": discordance, "design_effect": effect, "detectable": detectable}
     if discordance == 0:
         value = value | {"low": -bound, "high": bound, "verdict": NO_DIFFERENCE}
@@ -325,8 +343,8 @@ def decompose(
         tell how it batches), and `total`. Each has `log`, `log_low` and `log_high`, the logarithm and its interval; logarithms of factors
         add up to that of the total. Where the total's interval excludes 1, `percent` is a factor's share of it.
     """
-    own, other = _common(rows, base)
-    ours, theirs = (_sums(part, resampling, pace) for part, pace in zip((own, other), paces, strict=True))
+    own, other = common_problems([rows, base])
+    ours, theirs = (policy_sums(part, resampling, pace) for part, pace in zip((own, other), paces, strict=True))
     told = all(part.loc[part["graded"] == 1, "graded_bytes"].notna().all() for part in (own, other))
     factors = identity.FACTORS if told else identity.COARSE
     parts = identity.ratios(ours, theirs, factors)
@@ -363,13 +381,13 @@ def decompose_seconds(
 
     Source: LMDI, see `tradeoffs.analysis.identity.lmdi`.
     """
-    own, other = _common(rows, base)
+    own, other = common_problems([rows, base])
     graded = [part.loc[part["graded"] == 1, "graded_bytes"] for part in (own, other)]
     if not all(len(part) and part.notna().all() for part in graded):
         return {}
     both = []
     for part, pace in zip((own, other), paces, strict=True):
-        sums = _sums(part, resampling, pace)
+        sums = policy_sums(part, resampling, pace)
         stacked = {name: np.concatenate([[q.point], q.draws]) for name, q in sums.items()}
         with np.errstate(divide="ignore", invalid="ignore"):  # a draw without any graded answer is undefined
             parts = {p: {f: stacked[a] / stacked[b] for f, (a, b) in fs.items()} for p, fs in identity.PARTS.items()}
@@ -393,7 +411,9 @@ def _plane(
 
     Undefined in a draw (none of its families): neither on the front nor in anyone's way.
     """
-    found = [metrics(_sums(count_columns(part), resampling, (paces or {}).get(name))) for name, part in rows.items()]
+    found = [
+        metrics(policy_sums(count_columns(part), resampling, (paces or {}).get(name))) for name, part in rows.items()
+    ]
     rate = np.stack([np.nan_to_num(m["pass_rate"].draws, nan=-np.inf) for m in found])
     return rate, np.stack([np.nan_to_num(m["seconds_per_answer"].draws, nan=np.inf) for m in found])
 

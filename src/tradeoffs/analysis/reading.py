@@ -25,7 +25,7 @@ from tradeoffs.tasks.problems import family, load_problems
 
 REMEDY = "make study"
 # What may differ between arms; whatever else differs makes their costs incomparable and is reported.
-OWN_TO_AN_ARM = {"policy", "angle", "adapter", "out"}
+OWN_TO_AN_ARM = {"policy", "angle", "adapter", "out", "best_of", "temperature"}
 
 
 class Gap(NamedTuple):
@@ -104,7 +104,7 @@ def _arm(runs: Path, arm: str, records: dict[str, Record], missing: list[Gap]) -
         verdicts[[*key, "status"]].drop_duplicates(key, keep="last").astype({"problem_id": "int64", "sample": "int64"})
     )
     joined = answers.merge(judged, on=key, how="left")
-    left = int((joined["status"].isna() & (joined["finish"] != "failed")).sum())
+    left = int((joined["status"].isna() & (joined["finish"] != "failed") & joined["kept"]).sum())
     if graded is not None and not verdicts.empty and left:
         missing.append(Gap(f"verdicts of {arm} for {left} of {len(joined)} answers"))
     model = made.summary

@@ -146,19 +146,25 @@ def estimate(quantity: Quantity, unit: str, families: int, reason: str = "undefi
     return Estimate(quantity.point, low, high, unit, UNBOUNDED if low is None or high is None else None)
 
 
-def bootstrap_p(draws: Array, neutral: float) -> float:
-    """Two-sided p-value by inversion of the percentile interval: twice the share of draws on the wrong side of no change.
+def bootstrap_p(draws: Array, neutral: float, families: int | None = None) -> float:
+    """Two-sided p-value by inversion of `interval`: twice the share of draws on the wrong side of no change, moved as the limits are.
 
     Args:
         draws: of a difference or a ratio; an undefined one is on both sides.
         neutral: 0 or 1.
+        families: how many were resampled, as for `interval`.
 
     Returns:
-        At least 2 / (draws + 1).
+        Without `families` at least 2 / (draws + 1), with few of them more.
     """
     undefined = np.isnan(draws)
     below, above = ((draws <= neutral) | undefined).sum(), ((draws >= neutral) | undefined).sum()
-    return float(min(1.0, 2 * (min(below, above) + 1) / (len(draws) + 1)))
+    tail = (min(below, above) + 1) / (len(draws) + 1)
+    if families is not None and families > 1 and tail < 0.5:
+        from scipy.stats import norm, t
+
+        tail = float(t.sf(norm.isf(tail) / math.sqrt(families / (families - 1)), families - 1))
+    return float(min(1.0, 2 * tail))
 
 
 def sign_flip_p(differences: Array, draws: int, generator: np.random.Generator) -> float:

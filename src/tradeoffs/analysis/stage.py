@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from tradeoffs.analysis.dose import dials, dose_response
 from tradeoffs.analysis.estimates import Estimate
 from tradeoffs.analysis.latency import latency_metrics
 from tradeoffs.analysis.policies import (
@@ -83,6 +84,8 @@ LOGS = ["log", "log_low", "log_high", "percent"]
 TIMED = ["policy", "rate", "estimate", "low", "high", "unit", "verdict", "tost_p", "difference_p"]
 TIMED += [*(f"verdict at {100 * size:g} %" for size in MARGINS), "blocks", "margin", "reason"]
 ROOFLINE = ["policy", "batch_size", "context", "tokens_per_s", "limit", "share", "bytes_share_kv"]
+DOSED = ["policy", "metric", "angles", "kind", *ESTIMATES[2:6], "verdict", "ordered", "reason"]
+DOSES = ["policy", "angle", "arm", *ESTIMATES[1:6]]
 CHECKED = ["study", "p"]
 CONTROLLED = ["control", "factor", "true", "estimate", "low", "high", "others", "found"]
 DEFAULT_MARGIN = 0.02
@@ -106,6 +109,11 @@ class Study(NamedTuple):
     seconds: float
 
 
+def kept_only(answers: pd.DataFrame) -> pd.DataFrame:
+    """Without what was drawn for best of n and not chosen."""
+    return answers[answers["kept"].astype(bool)] if "kept" in answers else answers
+
+
 def _missing_arm(arm: str) -> dict[str, Any]:
     reason = f"no answers of {arm}"
     found = {name: Estimate(None, None, None, metric.unit, reason).as_dict() for name, metric in METRICS.items()}
@@ -123,6 +131,7 @@ def _policies(
         "decomposition": {},
         "seconds": {},
         "latency": {},
+        "dose_response": {},
     }
     groups = {"libraries": "library", "tiers": "tier", "perturbations": "perturbation"}
     rows = {str(arm): part for arm, part in runs.answers.groupby("arm", observed=True)}
@@ -135,13 +144,21 @@ def _policies(
     front = front_shares(rows, resampling, paces)
     for arm in (arm for arm in order if arm in rows):
         found["policies"][arm] = policy_metrics(rows[arm], resampling, paces.get(arm))
-        found["latency"][arm] = latency_metrics(rows[arm], resampling, limits, paces.get(arm))
+        if len(kept_only(rows[arm])) == len(rows[arm]):  # the best of n is known when all are there and rated
+            found["latency"][arm] = latency_metrics(rows[arm], resampling, limits, paces.get(arm))
         found["policies"][arm]["on_front"] = Estimate(front[arm], None, None, "share").as_dict()
         if arm != base and base in rows:
             both = (paces.get(arm), paces.get(base))
-            found["comparisons"][arm] = compare(rows[arm], rows[base], resampling, generator, both)
+            found["comparisons"][arm] = compare(rows[arm], rows[base], resampling, generator, both, len(rows) - 1)
             found["decomposition"][arm] = decompose(rows[arm], rows[base], resampling, both)
             found["seconds"][arm] = decompose_seconds(rows[arm], rows[base], resampling, both)
+    asked = {arm: runs.records[f"generate-{arm}"].parameters for arm in order if arm in rows}
+    for policy, arms in dials(asked).items():
+        turned = {angle: rows[arm] for angle, arm in arms.items()}
+        found["dose_response"][policy] = {
+            "arms": {f"{angle:g}": arm for angle, arm in arms.items()},
+            "slopes": dose_response(turned, resampling, {angle: paces.get(arm) for angle, arm in arms.items()}),
+        }
     adjust(found["comparisons"])
     tables = {name: group_table(runs.answers, by, resampling) for name, by in groups.items()}
     return found, tables | {"attainment": attainment(rows, resampling, paces)}
@@ -201,6 +218,23 @@ def _long(found: Mapping[str, Mapping[str, Any]], columns: list[str]) -> pd.Data
         {columns[0]: name, columns[1]: key} | dict(value) for name, part in found.items() for key, value in part.items()
     ]
     return pd.DataFrame(rows).reindex(columns=columns) if rows else pd.DataFrame(columns=columns)
+
+
+def _doses(summary: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
+    """Slopes over the angle, and the values that they go through."""
+    slopes, values = [], []
+    for policy, found in summary["dose_response"].items():
+        angles = " ".join(found["arms"])
+        slopes += [{"policy": policy, "metric": m, "angles": angles} | value for m, value in found["slopes"].items()]
+        values += [
+            {"policy": policy, "angle": float(angle), "arm": arm, "metric": metric} | summary["policies"][arm][metric]
+            for metric in found["slopes"]
+            for angle, arm in found["arms"].items()
+        ]
+    return {
+        "dose_response": pd.DataFrame(slopes).reindex(columns=DOSED),
+        "doses": pd.DataFrame(values).reindex(columns=DOSES),
+    }
 
 
 def _timed(summary: Mapping[str, Any]) -> pd.DataFrame:
@@ -269,11 +303,12 @@ def analyse(runs: Runs, parameters: AnalyseParameters) -> Study:
         "decomposition": _long(summary["decomposition"], ["arm", "factor", *ESTIMATES[2:6], *LOGS, "reason"]),
         "seconds": _long(summary["seconds"], ["arm", "part", *ESTIMATES[2:]]),
         **tables,
+        **_doses(summary),
         "throughput": _timed(summary),
         **_checks(summary),
         "acceptance": _acceptance(runs, parameters),
         "training": runs.training,
-        "verdicts": runs.answers.sort_values(["arm", "problem_id", "sample"]).reindex(columns=VERDICTS),
+        "verdicts": kept_only(runs.answers).sort_values(["arm", "problem_id", "sample"]).reindex(columns=VERDICTS),
     }
     return Study(tables, summary, runs, parameters.model_dump(), time.perf_counter() - start)
 

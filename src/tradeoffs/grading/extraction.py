@@ -137,6 +137,8 @@ def read_answers(path: str | Path) -> list[Submission]:
             raise ValueError(f"{where}: a JSON {type(row).__name__}; accepts one JSON object a line")
         if row.get("finish") == "failed":
             continue  # a request that brought no answer: nothing to judge
+        if row.get("kept") is False:
+            continue  # drawn for best of n and not chosen
         problem_id = _problem_id(row, where)
         named = row.get("sample")
         for text in _texts(row, where):

@@ -230,7 +230,8 @@ def prefill(policy: Policy, rows: Sequence[list[int]], room: int | None = None) 
         part = DynamicCache(config=model.config)
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         model(ids, attention_mask=mask, position_ids=positions, past_key_values=part, use_cache=True, logits_to_keep=1)
-        pairs = [(layer.keys, layer.values) for layer in part.layers]
+        layers: list[Any] = part.layers
+        pairs = [(layer.keys, layer.values) for layer in layers]
         whole = whole or [
             tuple(x.new_zeros(len(rows), x.shape[1], width, x.shape[3]) for x in pair)  # type: ignore[misc]
             for pair in pairs

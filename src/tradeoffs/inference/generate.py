@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,10 @@ from tradeoffs.records import (
     read_record,
     read_rows,
     write_record,
+    write_text,
 )
 from tradeoffs.tasks import code_messages, load_problems, stratified
+from tradeoffs.tasks.prompts import Question
 
 PROBE_TOKENS = 12
 
@@ -61,7 +63,8 @@ def generate(parameters: GenerateParameters) -> Record:
         messages = code_messages(problem["prompt"], parameters.angle)
         ids = list(engine.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
         room = engine.context is None or len(ids) + parameters.max_new_tokens <= engine.context
-        wanted = [Prompt((problem["metadata"]["problem_id"], k), ids) for k in range(parameters.samples)]
+        draws = parameters.samples * parameters.best_of
+        wanted = [Prompt((problem["metadata"]["problem_id"], k), ids) for k in range(draws)]
         (prompts if room else too_long).extend(wanted)
     path = folder / "answers.jsonl"
     engine.probe()
@@ -82,6 +85,10 @@ def generate(parameters: GenerateParameters) -> Record:
             progress.set_postfix_str(f"{sum(r.tokens for r in rows) / seconds:.0f} tokens/s" if seconds else "")
     engine.probe()
     answers = read_rows(path, Answer)
+    judged: dict[str, Any] = {}
+    if parameters.best_of > 1:
+        answers, judged = keep_best(answers, {p["metadata"]["problem_id"]: p["prompt"] for p in problems}, parameters)
+        write_text(path, "".join(row.model_dump_json() + "\n" for row in answers))
     record = Record(
         stage="generate",
         parameters=parameters.model_dump(),
@@ -92,12 +99,50 @@ def generate(parameters: GenerateParameters) -> Record:
             "completed": sum(row.finish != "failed" for row in answers),
             "failed": sum(row.finish == "failed" for row in answers),
         },
-        summary=_summary(answers, parameters.max_new_tokens) | engine.summary(),
+        summary=_summary(answers, parameters.max_new_tokens) | engine.summary() | judged,
         seconds=round(time.perf_counter() - began, 1),
         provenance=provenance(),
     )
     write_record(folder, record)
     return record
+
+
+def keep_best(
+    answers: Sequence[Answer], prompts: Mapping[int, str], parameters: GenerateParameters
+) -> tuple[list[Answer], dict[str, Any]]:
+    """Best of n: rate every answer to a problem and keep the best (ties: the first sample).
+
+    The judge is the study's scalar reward model on the model before any tuning, which is what policies are aligned to; it reads each answer
+    with its prompt, and its time is part of what the answer cost. An answer that was cut is kept only where all were.
+
+    Returns:
+        The answers with `kept`, `score` and `judge_s`; what the record says of the judge.
+
+    Source: best of n is what rejection sampling fine-tuning learns to do in one attempt (RLHFlow guidebook, section 3.5).
+    """
+    from tradeoffs.preferences.reward_model import features, load_or_fit
+
+    done = [row for row in answers if row.finish != "failed"]
+    if not done:
+        return list(answers), {}
+    base = load(parameters.model, dtype=parameters.dtype, device=parameters.device)
+    judge = load_or_fit(base, parameters.model)
+    began = time.perf_counter()
+    texts: list[tuple[Question, str]] = [(code_messages(prompts[row.problem_id]), row.raw) for row in done]
+    scores = judge.rate(features(base, texts), ["helpfulness"])[:, 0]
+    share = (time.perf_counter() - began) / len(done)
+    rated = {_key(row): float(score) for row, score in zip(done, scores, strict=True)}
+    best: dict[int, Answer] = {}
+    for row in sorted(done, key=lambda row: (row.finish != "stop", -rated[_key(row)], row.sample)):
+        best.setdefault(row.problem_id, row)
+    kept = {_key(row) for row in best.values()}
+    return [
+        row.model_copy(
+            update={"kept": _key(row) in kept or row.problem_id not in best, "score": rated.get(_key(row))}
+            | {"judge_s": share if _key(row) in rated else 0.0}
+        )
+        for row in answers
+    ], {"reward_model": judge.summary(), "judge_s": share * len(done)}
 
 
 def _key(row: Answer) -> tuple[int, ...]:

@@ -413,7 +413,7 @@ def _completion(
     return blank._replace(
         text=reply.text,
         tokens=reply.tokens,
-        slots=reply.tokens,
+        slots=0,  # a server does not tell
         finish=reply.finish,
         times=tuple(moment - scheduled for moment in reply.arrivals),
         counted=reply.counted,

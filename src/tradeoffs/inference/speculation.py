@@ -140,7 +140,7 @@ def _measure(
             ]
             alpha, kl = acceptance(*(logits / (p.temperature or 1.0) for logits in both))
             agree = both[0].argmax(-1) == both[1].argmax(-1)
-        live = _live(target.model, draft.model, prompt.ids, p) if n < p.live else {}
+        live = _live(target.model, draft.model, prompt.ids, p, n % 2 == 0) if n < p.live else {}
         found.append(
             Acceptance(
                 policy=name,
@@ -155,8 +155,10 @@ def _measure(
     return found
 
 
-def _live(target: PreTrainedModel, draft: PreTrainedModel, prompt: list[int], p: SpeculateParameters) -> dict[str, Any]:
-    """Decode one prompt greedily with transformers' assisted generation, and once without; count the target's passes."""
+def _live(
+    target: PreTrainedModel, draft: PreTrainedModel, prompt: list[int], p: SpeculateParameters, first: bool
+) -> dict[str, Any]:
+    """Decode one prompt greedily with transformers' assisted generation, `first` or second, and once without; count the target's passes."""
     import torch
 
     ids = torch.tensor([prompt], device=target.device)
@@ -175,7 +177,8 @@ def _live(target: PreTrainedModel, draft: PreTrainedModel, prompt: list[int], p:
         target.generate(
             ids, attention_mask=torch.ones_like(ids), assistant_model=draft, max_new_tokens=2, do_sample=False
         )  # type: ignore[operator]
-        for assistant in (draft, None):
+        ways: list[PreTrainedModel | None] = [draft, None]
+        for assistant in ways if first else ways[::-1]:
             passes = 0
             start = time.perf_counter()
             with torch.inference_mode():
@@ -190,6 +193,8 @@ def _live(target: PreTrainedModel, draft: PreTrainedModel, prompt: list[int], p:
             outputs.append((output[0, ids.shape[1] :].tolist(), passes))
     finally:
         hook.remove()
+    if not first:
+        seconds, outputs = seconds[::-1], outputs[::-1]
     (assisted, checked), (plain, _) = outputs
     return {
         "live_tokens": len(assisted),

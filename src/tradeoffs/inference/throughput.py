@@ -14,6 +14,7 @@ and made to decode 10 % more tokens; both must be found, and under their own nam
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import resource
@@ -216,7 +217,10 @@ def _check_enough(rows: Sequence[Timing], parameters: ThroughputParameters) -> N
 
 
 def plan(parameters: ThroughputParameters, bench: Bench) -> tuple[list[Plan], list[int]]:
-    """Say what is to be timed, each shape warmed up; batch sizes that do not fit into memory are left out and named."""
+    """Say what is to be timed, each shape warmed up; batch sizes that do not fit into memory are left out and named.
+
+    What did not fit once is not tried again by a run that goes on: its blocks would differ from those that are there.
+    """
     from accelerate.utils.memory import should_reduce_batch_size
 
     names = list(parameters.policies)
@@ -226,8 +230,11 @@ def plan(parameters: ThroughputParameters, bench: Bench) -> tuple[list[Plan], li
     if parameters.self_check:
         own += [Arm("control: slower", base, delay=DELAY), Arm("control: longer", base, longer=LONGER)]
     copies = [Arm(f"{n}{side}", base) for n in range(parameters.self_check) for side in "ab"]
-    shapes, too_large = [], []
+    kept = Path(parameters.out) / "too_large.json"
+    shapes, too_large = [], json.loads(kept.read_text()) if kept.exists() else []
     for rows in parameters.batch_sizes:
+        if rows in too_large:
+            continue
         shape = (rows, parameters.prompt_tokens, parameters.new_tokens)
         try:
             for arm in own if len(own) > len(names) else own[:1]:
@@ -236,12 +243,13 @@ def plan(parameters: ThroughputParameters, bench: Bench) -> tuple[list[Plan], li
             if not should_reduce_batch_size(error):
                 raise
             too_large.append(rows)
+            write_text(kept, json.dumps(too_large))
             print(f"batch_sizes: {rows} rows do not fit into memory; left out", flush=True)
             continue
         shapes.append(shape)
     if not shapes:
         raise MemoryError(f"batch_sizes: got {parameters.batch_sizes}; none fits into memory; accepts smaller ones")
-    plans = [Plan("pilot", [Arm("a", base), Arm("b", base)], shapes[:1], parameters.pilot_blocks)]
+    plans = [Plan("pilot", [Arm("a", base), Arm("b", base)], shapes, parameters.pilot_blocks)]
     if copies:
         bench.time(copies[0], SELF_CHECK)
         plans.append(Plan("self-check", copies, [SELF_CHECK], parameters.blocks))
