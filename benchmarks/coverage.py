@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tradeoffs.analysis.dose import dose_response
 from tradeoffs.analysis.identity import FACTORS, work
 from tradeoffs.analysis.latency import latency_metrics
 from tradeoffs.analysis.policies import METRICS, compare, decompose, decompose_seconds, policy_metrics
@@ -31,6 +32,9 @@ from tradeoffs.progress import bar
 from tradeoffs.records import write_text
 
 FAMILIES, MEMBERS = 48, (1, 2, 3)
+CAP = 80  # tokens: some 3 % and 8 % of answers are cut
+GOODPUT = {"e2e_s": 2.0}
+SAMPLES, K = 5, 2  # of the simulation of pass@k
 WEIGHT_BYTES, KV_BYTES = 2.7e8, 23_040.0
 PACE_SD = 0.03  # of the machine's pace between policies, log units
 TRUTH_FAMILIES = 400_000
@@ -49,7 +53,7 @@ def answers(families: int, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
     prompt = rng.integers(80, 400, families)[family]
     found = {}
     for name, of in POLICIES.items():
-        tokens = np.clip(np.round(of["length"] * 30 * np.exp(long + rng.normal(0, 0.4, n))), 1, 200).astype(int)
+        tokens = np.clip(np.round(of["length"] * 30 * np.exp(long + rng.normal(0, 0.4, n))), 1, CAP).astype(int)
         slots = tokens + rng.integers(0, 25, n)  # what rows wait for each other
         passed = rng.random(n) < 1 / (1 + np.exp(-(of["skill"] + hard + rng.normal(0, 0.5, n))))
         prefill = 0.0008 * prompt
@@ -63,10 +67,10 @@ def answers(families: int, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
                 "seconds": of["pace"] * (prefill + 0.006 * (slots - 1)),
                 "prefill_s": of["pace"] * prefill,
                 "prompt_tokens": prompt,
-                "finish": np.where(tokens == 200, "length", "stop"),
+                "finish": np.where(tokens == CAP, "length", "stop"),
                 "status": np.where(passed, "passed", "failed"),
-                "ttft_s": prefill * 8,
-                "tpot": 0.048,
+                "ttft_s": of["pace"] * prefill * 8,
+                "rest_s": of["pace"] * 0.048 * (tokens - 1),
             }
         )
         found[name] = work(rows, WEIGHT_BYTES, KV_BYTES)
@@ -75,7 +79,7 @@ def answers(families: int, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
 
 def moody(rows: pd.DataFrame, factor: float) -> pd.DataFrame:
     """The same answers on a machine that was slower by a factor."""
-    times = ("seconds", "prefill_s", "decode_s", "ttft_s")
+    times = ("seconds", "prefill_s", "decode_s", "ttft_s", "rest_s")
     return rows.assign(**{name: rows[name] * factor for name in times})
 
 
@@ -101,10 +105,46 @@ def population() -> dict[str, float]:
             truth[f"ratio {name}"] = values["other"] / values["base"]
     for factor, (above, below) in FACTORS.items():
         truth[f"factor {factor}"] = rate("other", above, below) / rate("base", above, below)
-    truth["ttft median"] = float(made["other"]["ttft_s"].median())
+    other = made["other"]
+    whole = other["ttft_s"] + other["rest_s"]
+    truth["ttft median"] = float(other["ttft_s"].median())
+    truth["end to end p90"] = float(whole.quantile(0.9, interpolation="lower"))
+    truth["goodput"] = float((whole <= GOODPUT["e2e_s"]).sum() / other["seconds"].sum())
+    truth["dose tokens_per_answer"] = math.sqrt(truth["ratio tokens_per_answer"])  # asked for -45 and 45 degrees
+    truth["dose pass_rate"] = truth["difference pass_rate"] / 2
+    truth |= {f"few probes: {name}": truth[f"ratio {name}"] for name in ("seconds_per_answer", "seconds_per_correct")}
+    chance = chances(TRUTH_FAMILIES, np.random.default_rng(2))[1]
+    truth[f"pass@{K} of {SAMPLES}"] = float((1 - (1 - chance) ** K).mean())
     total = rate("other", "seconds", "n") / rate("base", "seconds", "n")
     truth["log seconds an attempt"] = math.log(total)
     return truth
+
+
+def chances(families: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Families of problems and each problem's chance of being answered right."""
+    family = np.repeat(np.arange(families), rng.choice(MEMBERS, families))
+    hard = rng.normal(-0.5, 1.0, families)[family] + rng.normal(0, 0.5, len(family))
+    return family, 1 / (1 + np.exp(-hard))
+
+
+def several(rng: np.random.Generator, draws: int) -> tuple[float | None, float | None]:
+    """pass@k from several answers to each problem."""
+    family, chance = chances(FAMILIES, rng)
+    n = len(family)
+    rows = pd.DataFrame(
+        {
+            "problem_id": np.repeat(np.arange(n), SAMPLES),
+            "family": np.char.add("f", np.repeat(family, SAMPLES).astype(str)),
+            "tokens": 10,
+            "slots": 10,
+            "seconds": 1.0,
+            "prompt_tokens": 50,
+            "finish": "stop",
+            "status": np.where(rng.random(n * SAMPLES) < np.repeat(chance, SAMPLES), "passed", "failed"),
+        }
+    )
+    found = policy_metrics(rows, Resampling.draw(rows["family"], draws, rng))[f"pass_at_{K}"]
+    return found["low"], found["high"]
 
 
 def study(truth: dict[str, float], seed: int, draws: int) -> Iterator[tuple[str, float, float | None, float | None]]:
@@ -135,8 +175,19 @@ def study(truth: dict[str, float], seed: int, draws: int) -> Iterator[tuple[str,
             yield held(f"factor {name}", value)
     split = decompose_seconds(rows["other"], rows["base"], resampling, both)
     yield held("log seconds an attempt", split["total"])
-    timed = rows["other"].assign(itl_s=[[0.048]] * len(rows["other"]))
-    yield held("ttft median", latency_metrics(timed, resampling, pace=own)["ttft_p50"])
+    timed = rows["other"].assign(itl_s=[[rest] for rest in rows["other"]["rest_s"]])
+    felt = latency_metrics(timed, resampling, GOODPUT, own)
+    for name, key in (("ttft median", "ttft_p50"), ("end to end p90", "e2e_p90"), ("goodput", "goodput_per_s")):
+        yield held(name, felt[key])
+    slopes = dose_response({-45.0: rows["base"], 45.0: rows["other"]}, resampling, {-45.0: both[1], 45.0: both[0]})
+    for name in ("tokens_per_answer", "pass_rate"):
+        yield held(f"dose {name}", slopes[name])
+    few = resampling.paces({name: probes[name] for name in rows}, rng)  # four probes in all
+    narrow = compare(rows["other"], rows["base"], resampling, rng, (few["other"], few["base"]))
+    for name in ("seconds_per_answer", "seconds_per_correct"):
+        yield held(f"few probes: {name}", narrow[name])
+    several_low, several_high = several(rng, draws)
+    yield f"pass@{K} of {SAMPLES}", truth[f"pass@{K} of {SAMPLES}"], several_low, several_high
     yield from forced(rng)
     yield guessed(rng, draws)
 
@@ -184,7 +235,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     widths: dict[str, list[float]] = defaultdict(list)
     for seed in bar(range(a.studies), total=a.studies, what="simulated studies", unit="study"):
         for name, value, low, high in study(truth, seed, a.draws):
-            held[name].append((low is None or low <= value) and (high is None or value <= high))
+            # no interval at all holds nothing
+            held[name].append(
+                (low is not None or high is not None)
+                and (low is None or low <= value)
+                and (high is None or value <= high)
+            )
             if low is not None and high is not None:
                 widths[name].append(high - low)
     rows = []
