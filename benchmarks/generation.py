@@ -257,7 +257,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 found.append(row | {"share_of_limit": tokens / seconds / best})
                 print(json.dumps(found[-1]), flush=True)
     table = pd.DataFrame(found)
-    speed = table.groupby("way")["tokens_per_s"].median()
+    speed, shares = (table.groupby("way")[name].median() for name in ("tokens_per_s", "share_of_limit"))
     ratios = {"engine / published": speed["engine"] / speed["published"]}
     if a.vllm:
         ratios["server / vllm"] = speed["server"] / speed["vllm"]
@@ -265,7 +265,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(speed.round(1).to_string(), {name: round(value, 3) for name, value in ratios.items()}, sep="\n")
     setting = {"problems": Path(a.problems).name, "answers": len(prompts), "new_tokens": NEW_TOKENS, "dtype": dtype}
     setting |= {"prompt_tokens": sum(len(p.ids) for p in prompts), "batch_size": a.batch_size, "ceilings": at._asdict()}
-    told = setting | {"medians": speed.to_dict(), "ratios": ratios, "provenance": provenance().model_dump()}
+    told = setting | {
+        "medians": speed.to_dict(),
+        "shares": shares.to_dict(),
+        "ratios": ratios,
+        "provenance": provenance().model_dump(),
+    }
     write_text(a.results / "generation.csv", table.to_csv(index=False))
     write_text(a.results / "generation.json", json.dumps(told, indent=1) + "\n")
     return 0

@@ -121,6 +121,32 @@ def test_jobs_hand_each_other_what_they_write(tmp_path: Path) -> None:
     assert planned["analyse", "all"].parameters["policies"] == ["base", "dpo", "dpo-45"]
 
 
+def test_a_profile_that_extends_another_uses_its_training_unless_it_changes_what_decides_it(tmp_path: Path) -> None:
+    text = "{extends: laptop, name: trial, problems: bundled, generate: {limit: 3}}"
+    planned = jobs(load_profile(written(tmp_path, text)))
+    laptop = jobs(load_profile("laptop"))
+    assert [job for job in planned if job.stage == "align"] == [job for job in laptop if job.stage == "align"]
+    assert {job.folder.split("/")[1] for job in planned if job.stage != "align"} == {"trial"}
+    made: set[str] = set()
+    for job in planned:
+        assert set(job.needs) <= made
+        made.add(f"{job.folder}/record.json")
+    dpo = next(job for job in planned if job.stage == "generate" and job.name == "dpo")
+    assert dpo.parameters["adapter"] == "runs/laptop/align/dpo/adapter" and dpo.parameters["limit"] == 3
+    for changed in (load_profile(written(tmp_path, text), seed=1), load_profile(written(tmp_path, text), model="x/y")):
+        assert all(job.folder.startswith("runs/trial/") for job in jobs(changed))
+
+
+@pytest.mark.parametrize(
+    "wrong", ["{extends: nowhere, name: trial}", "{extends: ds1000, name: trial}", "{trained: laptop, name: trial}"]
+)
+def test_a_profile_extends_one_that_is_there_and_whole(tmp_path: Path, wrong: str) -> None:
+    with pytest.raises(
+        ParameterError, match="trial\\.yaml: (extends: got .*accepts a profile in config/|trained: follows)"
+    ):
+        load_profile(written(tmp_path, wrong))
+
+
 def test_overrides_reach_every_stage_and_none_leaves_the_files(tmp_path: Path) -> None:
     profile = load_profile(written(tmp_path, RIGHT), seed=7, model="owner/name", problems=None)
     planned = jobs(profile)

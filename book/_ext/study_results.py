@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import study_grading
 import study_learning
 import study_mathml
+import study_measuring
 import study_notebooks
 import study_tables as tables
 from study_tables import POLICY_COLUMNS, short_commit, shown
@@ -250,7 +251,8 @@ def prepare(app: Sphinx, config: Config) -> None:
     results = load(Path(os.environ.get("TRADEOFFS_RESULTS") or source.parent / "results") / profile, profile)
     pages = "\n".join(path.read_text(encoding="utf-8") for path in sorted(source.glob("*.md")))
     missing = stage(results, source, set(ASSET.findall(pages)))
-    study_grading.stage(results.folder.parent / "benchmarks", source)
+    for chapter in (study_grading, study_measuring):
+        chapter.stage(results.folder.parent / "benchmarks", source)
     study_learning.stage(results.folder.parent, source)
     text = (
         substitutions(results)

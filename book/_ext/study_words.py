@@ -118,7 +118,11 @@ def finding(metric: str, comparisons: Mapping[str, Mapping[str, Value]], baselin
 
 def dose_finding(doses: Mapping[str, Mapping[str, Any]]) -> str:
     """Say of each policy with a dial whether the length of its answers follows the angle."""
-    words = {"higher": "Longer with the angle", "lower": "Shorter with the angle", "no difference seen": "No slope seen"}
+    words = {
+        "higher": "Longer with the angle",
+        "lower": "Shorter with the angle",
+        "no difference seen": "No slope seen",
+    }
     groups: dict[str, list[tuple[str, str]]] = {text: [] for text in [*words.values(), "Not measured"]}
     for found in doses.values():
         value = found["slopes"]["tokens_per_answer"]

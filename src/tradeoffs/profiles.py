@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tradeoffs.parameters import MODELS, ParameterError, check
 
+DECIDES_TRAINING = {"model", "seed", "align", "policies"}
+
 
 class Arm(BaseModel):
     """One way of answering: a policy (or `base`), with a direction where the policy takes one, or the best of n answers."""
@@ -35,6 +37,7 @@ class Profile(BaseModel):
         arms: arm -> which policy answers; the first is the baseline.
         align: parameters that all policies share, such as their token budget; a policy's own outrank them.
         generate, throughput, speculate, grade, analyse: parameters of those stages that differ from their defaults.
+        trained: the profile whose training this one uses; "" for its own. Follows from `extends`, see `load_profile`.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -50,6 +53,7 @@ class Profile(BaseModel):
     speculate: dict[str, Any] = {}
     grade: dict[str, Any] = {}
     analyse: dict[str, Any] = {}
+    trained: str = ""
 
     @field_validator("policies", "arms")
     @classmethod
@@ -92,6 +96,9 @@ class Job(NamedTuple):
 def load_profile(source: str, **overrides: Any) -> Profile:
     """Read a profile.
 
+    A file with `extends: NAME` takes every key that it does not give from `config/NAME.yaml`, and the trained policies with them unless it
+    or an override changes what decides training.
+
     Args:
         source: a name in `config/` or the path of a YAML file.
         **overrides: values that replace the file's (`model`, `problems`, `seed`); None leaves the file's.
@@ -103,13 +110,15 @@ def load_profile(source: str, **overrides: Any) -> Profile:
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in Path("config").glob("*.yaml")))
         raise ParameterError(f"profile: got {source!r}; accepts {known} or the path of a YAML file")
-    try:
-        data = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ParameterError(f"{path}: not YAML ({str(error).splitlines()[0]})") from None
-    if not isinstance(data, dict):
-        raise ParameterError(f"{path}: accepts a mapping with the keys {', '.join(Profile.model_fields)}")
-    data |= {key: value for key, value in overrides.items() if value is not None}
+    changed = {key: value for key, value in overrides.items() if value is not None}
+    data = _read(path) | changed
+    if "trained" in data:
+        raise ParameterError(f"{path}: trained: follows from extends; accepts extends: NAME")
+    if other := data.pop("extends", None):
+        whole = Path("config") / f"{other}.yaml"
+        if not whole.is_file() or "extends" in _read(whole):
+            raise ParameterError(f"{path}: extends: got {other!r}; accepts a profile in config/ that extends no other")
+        data = {"trained": "" if DECIDES_TRAINING & set(data) else other} | _read(whole) | data
     try:
         profile = Profile.model_validate(data)
     except ValidationError as error:
@@ -125,6 +134,16 @@ def load_profile(source: str, **overrides: Any) -> Profile:
     for job in planned:
         _check_job(job, path)
     return profile
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ParameterError(f"{path}: not YAML ({str(error).splitlines()[0]})") from None
+    if not isinstance(data, dict):
+        raise ParameterError(f"{path}: accepts a mapping with the keys {', '.join(Profile.model_fields)}")
+    return data
 
 
 def _check_job(job: Job, path: Path) -> None:
@@ -152,19 +171,19 @@ def jobs(profile: Profile) -> list[Job]:
     Raises:
         ParameterError: an arm or a start names an unknown policy, or policies start from each other in a circle.
     """
-    runs = f"runs/{profile.name}"
-    done = [_align(profile, name, runs) for name in _in_order(profile)]
+    runs, trained = f"runs/{profile.name}", f"runs/{profile.trained or profile.name}/align"
+    done = [_align(profile, name, trained) for name in _in_order(profile)]
     for name, arm in profile.arms.items():
-        done += _answer_and_grade(profile, name, arm, runs)
-    adapters = {"base": ""} | {name: f"{runs}/align/{name}/adapter" for name in profile.policies}
+        done += _answer_and_grade(profile, name, arm, runs, trained)
+    adapters = {"base": ""} | {name: f"{trained}/{name}/adapter" for name in profile.policies}
     first = next(iter(profile.arms.values())).policy
     timing = {"model": profile.model, "seed": profile.seed, "policies": adapters, "out": f"{runs}/throughput"}
     timing["baseline"] = first
-    trained = tuple(f"{runs}/align/{name}/record.json" for name in profile.policies)
-    done.append(Job("throughput", "all", f"{runs}/throughput", timing | profile.throughput, trained))
+    ready = tuple(f"{trained}/{name}/record.json" for name in profile.policies)
+    done.append(Job("throughput", "all", f"{runs}/throughput", timing | profile.throughput, ready))
     guess = {"model": profile.model, "seed": profile.seed, "problems": profile.problems, "out": f"{runs}/speculate"}
     guess |= {"policies": adapters, "draft": first}
-    done.append(Job("speculate", "all", f"{runs}/speculate", guess | profile.speculate, trained))
+    done.append(Job("speculate", "all", f"{runs}/speculate", guess | profile.speculate, ready))
     analysis = {
         "runs": runs,
         "policies": list(profile.arms),
@@ -188,16 +207,16 @@ def _in_order(profile: Profile) -> list[str]:
     return order
 
 
-def _align(profile: Profile, name: str, runs: str) -> Job:
-    folder = f"{runs}/align/{name}"
+def _align(profile: Profile, name: str, trained: str) -> Job:
+    folder = f"{trained}/{name}"
     given = dict(profile.policies[name])
     start = given.pop("start", "")
     parameters = {"model": profile.model, "seed": profile.seed, "out": folder} | profile.align | given
-    parameters["start"] = f"{runs}/align/{start}/adapter" if start else ""
-    return Job("align", name, folder, parameters, (f"{runs}/align/{start}/record.json",) if start else ())
+    parameters["start"] = f"{trained}/{start}/adapter" if start else ""
+    return Job("align", name, folder, parameters, (f"{trained}/{start}/record.json",) if start else ())
 
 
-def _answer_and_grade(profile: Profile, name: str, arm: Arm, runs: str) -> list[Job]:
+def _answer_and_grade(profile: Profile, name: str, arm: Arm, runs: str, folder: str) -> list[Job]:
     if arm.policy != "base" and arm.policy not in profile.policies:
         raise ParameterError(f"arms.{name}.policy: got {arm.policy!r}; accepts base, {', '.join(profile.policies)}")
     trained = arm.policy != "base"
@@ -205,7 +224,7 @@ def _answer_and_grade(profile: Profile, name: str, arm: Arm, runs: str) -> list[
     asking = {
         "policy": name,
         "model": profile.model,
-        "adapter": f"{runs}/align/{arm.policy}/adapter" if trained else "",
+        "adapter": f"{folder}/{arm.policy}/adapter" if trained else "",
         "angle": arm.angle,
         "problems": profile.problems,
         "seed": profile.seed,
@@ -217,7 +236,7 @@ def _answer_and_grade(profile: Profile, name: str, arm: Arm, runs: str) -> list[
     if arm.temperature is not None:
         asking["temperature"] = arm.temperature
     grading = {"answers": f"{answered}/answers.jsonl", "problems": profile.problems, "out": graded}
-    needs = (f"{runs}/align/{arm.policy}/record.json",) if trained else ()
+    needs = (f"{folder}/{arm.policy}/record.json",) if trained else ()
     return [
         Job("generate", name, answered, asking, needs),
         Job("grade", name, graded, grading | profile.grade, (f"{answered}/record.json",)),

@@ -96,18 +96,24 @@ def latency_metrics(
                 continue
             value = _quantity(part[name], part["family"], resampling, q)
             found[key] = estimate(Quantity(value.point, value.draws * factor), unit, families).as_dict()
-    good = told.assign(answers=1, within=_within(told, limits or {}).astype(int))
-    sums = resampling.sums(rows, ["seconds"]) | resampling.sums(good, ["answers", "within"])
+    sums = resampling.sums(rows, ["seconds"]) | resampling.sums(told.assign(answers=1), ["answers"])
     seconds = Quantity(sums["seconds"].point, sums["seconds"].draws * factor)
     found["requests_per_s"] = estimate(sums["answers"] / seconds, "1/s", families, "no time was spent").as_dict()
     if limits:
-        found["goodput_per_s"] = estimate(sums["within"] / seconds, "1/s", families, "no time was spent").as_dict()
+        within = _within(told, limits, resampling, pace)
+        found["goodput_per_s"] = estimate(within / seconds, "1/s", families, "no time was spent").as_dict()
     return found
 
 
-def _within(told: pd.DataFrame, limits: Mapping[Any, float]) -> pd.Series:
-    """Whether an answer keeps every limit; one of a single token has no TPOT and keeps that limit."""
-    good = pd.Series(True, told.index)
-    for name, limit in limits.items():
-        good &= told[name].fillna(0) <= limit
-    return good
+def _within(told: pd.DataFrame, limits: Mapping[Any, float], resampling: Resampling, pace: Array | None) -> Quantity:
+    """How many answers keep every limit, on a machine as slow as each draw has it; one token alone has no TPOT, which keeps its limit."""
+    # the largest share of a limit that an answer takes
+    worst = np.max([told[name].fillna(0).to_numpy() / limit for name, limit in limits.items()], axis=0)
+    place = resampling.families.get_indexer(pd.Index(told["family"]))
+    paces = np.ones(len(resampling.weights)) if pace is None else pace
+    parts = max(1, len(resampling.weights) * max(1, len(told)) // CHUNK)
+    draws = [
+        (weights[:, place] * (worst[None, :] * slower[:, None] <= 1)).sum(axis=1)
+        for weights, slower in zip(np.array_split(resampling.weights, parts), np.array_split(paces, parts), strict=True)
+    ]
+    return Quantity(float((worst <= 1).sum()), np.concatenate(draws))

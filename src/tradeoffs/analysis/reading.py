@@ -168,11 +168,13 @@ def _training(runs: Path, records: dict[str, Record], missing: list[Gap]) -> pd.
         Path(str(r.parameters.get("adapter") or "")) for name, r in records.items() if name.startswith("generate-")
     ]
     # An adapter made elsewhere has no training curve here, and nothing here could make one.
-    needed = {path.parent.name for path in adapters if path.parent.parent.name == "align"}
-    folders = {path.name for path in (runs / "align").glob("*") if path.is_dir()}
+    needed = {path.parent.name: path.parent for path in adapters if path.parent.parent.name == "align"}
+    # Another profile may have trained them; where its folder is not, they are looked for here.
+    folders = {name: path if path.is_dir() else runs / "align" / name for name, path in needed.items()}
+    folders |= {path.name: path for path in (runs / "align").glob("*") if path.is_dir()}
     tables = []
-    for policy in sorted(needed | folders):
-        record, steps = _stage(runs / "align" / policy, "steps.jsonl", TrainingStep, f"training of {policy}", missing)
+    for policy, folder in sorted(folders.items()):
+        record, steps = _stage(folder, "steps.jsonl", TrainingStep, f"training of {policy}", missing)
         if record is not None:
             records[f"align-{policy}"] = record
             tables.append(steps.assign(policy=policy))

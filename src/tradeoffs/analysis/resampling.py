@@ -89,7 +89,8 @@ class Resampling(NamedTuple):
         """Draw for each policy by what factor the machine was slower or faster while it answered.
 
         A fixed piece of work is timed before and after each policy's answers. How far these probes scatter around their mean, whichever
-        policy they were taken beside, is how far a policy's time may be off for the machine's sake.
+        policy they were taken beside, is how far a policy's time may be off for the machine's sake. Errors are drawn from Student's t with
+        that scatter, since of few probes the scatter itself is uncertain.
 
         Args:
             probes: speeds of the fixed piece by policy; those without are left out.
@@ -101,8 +102,10 @@ class Resampling(NamedTuple):
         every = np.log([speed for own in probes.values() for speed in own])
         if len(every) < 2:
             return {}
-        errors = (every - every.mean()) * math.sqrt(len(every) / (len(every) - 1))
-        return {name: np.exp(generator.choice(errors, len(self.weights))) for name, own in probes.items() if own}
+        scatter, draws = float(every.std(ddof=1)), len(self.weights)
+        return {
+            name: np.exp(scatter * generator.standard_t(len(every) - 1, draws)) for name, own in probes.items() if own
+        }
 
 
 def interval(draws: Array, level: float = LEVEL, families: int | None = None) -> tuple[float | None, float | None]:
