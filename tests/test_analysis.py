@@ -307,11 +307,11 @@ def test_a_machine_whose_pace_scatters_widens_intervals_of_time_alone() -> None:
 
 
 def test_errors_of_pace_scatter_as_the_probes_do() -> None:
-    drawn = Resampling.draw(["a", "b"], 20_000, rng())
+    drawn = Resampling.draw([f"f{n}" for n in range(500)], 20_000, rng())
     noise = np.random.default_rng(3).normal(0, 0.05, (10, 2))
     paces = drawn.paces({str(n): list(50 * np.exp(pair)) for n, pair in enumerate(noise)} | {"none": []}, rng())
     assert set(paces) == {str(n) for n in range(10)}
-    # Student's t with 19 degrees of freedom: variance 19 / 17
+    # Student's t with 19 degrees of freedom: variance 19 / 17; among 500 families the expansion is 0.3 %
     assert np.log(paces["0"]).std() == pytest.approx(noise.std(ddof=1) * math.sqrt(19 / 17), rel=0.02)
     assert np.log(paces["0"]).mean() == pytest.approx(0, abs=0.002)
     assert drawn.paces({"x": [50.0]}, rng()) == {}

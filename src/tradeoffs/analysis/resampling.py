@@ -90,7 +90,8 @@ class Resampling(NamedTuple):
 
         A fixed piece of work is timed before and after each policy's answers. How far these probes scatter around their mean, whichever
         policy they were taken beside, is how far a policy's time may be off for the machine's sake. Errors are drawn from Student's t with
-        that scatter, since of few probes the scatter itself is uncertain.
+        that scatter, since of few probes the scatter itself is uncertain; `interval` widens for few families, which these errors do not
+        come from, so that they are made smaller by as much.
 
         Args:
             probes: speeds of the fixed piece by policy; those without are left out.
@@ -102,10 +103,20 @@ class Resampling(NamedTuple):
         every = np.log([speed for own in probes.values() for speed in own])
         if len(every) < 2:
             return {}
-        scatter, draws = float(every.std(ddof=1)), len(self.weights)
+        scatter, draws = float(every.std(ddof=1)) / expansion(len(self.families)), len(self.weights)
         return {
             name: np.exp(scatter * generator.standard_t(len(every) - 1, draws)) for name, own in probes.items() if own
         }
+
+
+def expansion(families: int) -> float:
+    """By how much a percentile interval from few families is too narrow, see `interval`; 1 for fewer than two."""
+    if families < 2:
+        return 1.0
+    from scipy.stats import norm, t
+
+    tail = (1 - LEVEL) / 2
+    return float(math.sqrt(families / (families - 1)) * t.isf(tail, families - 1) / norm.isf(tail))
 
 
 def interval(draws: Array, level: float = LEVEL, families: int | None = None) -> tuple[float | None, float | None]:
