@@ -38,7 +38,7 @@ from tradeoffs.tasks.examples import held_out_examples
 
 DATA = Path(os.environ.get("TRADEOFFS_DATA", "../shared/data"))
 PAIRS = "alpaca-eval-pairs"
-ANGLES = [-90.0, -45.0, 0.0, 45.0, 90.0]  # what DPA is asked for afterwards; it trains on every other one
+ANGLES = [-90.0, -45.0, 0.0, 45.0, 90.0]  # what DPA is asked for afterwards; it trains on the two ends
 # Brief above all (-75 degrees): what methods are rewarded for here, but for SFT, RLVR and DPA. Length is measured without error, while the
 # reward model's helpfulness is not; small runs can show learning of the one sooner than of the other.
 WEIGHTS = [0.2588, -0.9659]
@@ -61,14 +61,9 @@ RUNS: dict[str, dict[str, Any]] = {
     # for long answers: one that is cut is never kept.
     "dpa": SAMPLED
     | dict(
-        method="dpa",
-        instructions="code-alpaca-2k",
-        prompts=40,
-        samples=3,
-        angles=[-90.0, 0.0, 90.0],
-        angles_per_prompt=3,
+        method="dpa", instructions="code-alpaca-2k", prompts=60, samples=4, angles=[-90.0, 90.0], angles_per_prompt=2
     )
-    | dict(max_new_tokens=72, max_length=160, batch_size=12, token_budget=240_000, learning_rate=4e-3),
+    | dict(max_new_tokens=72, max_length=160, batch_size=12, token_budget=240_000, learning_rate=5e-3),
     "dpo": SAMPLED | dict(method="dpo", batch_size=4, learning_rate=1e-3),
     # on real pairs, judged by pairs beyond the first 200
     "dpo-pairs": dict(method="dpo", preferences=PAIRS, data_limit=200)

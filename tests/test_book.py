@@ -164,6 +164,16 @@ def write_summary(length_ratio: float, verdict: str) -> dict[str, Any]:
         "decomposition": {arm: {"attempts": value(1.1, "ratio"), "total": value(0.9, "ratio")} for arm in ARMS[1:]},
         "seconds": {arm: {"prompt: prompt length": value(0.1, "log ratio")} for arm in ARMS[1:]},
         "latency": {arm: {"ttft_p50": value(0.5, "s"), "requests_per_s": value(2.0, "1/s")} for arm in ARMS},
+        "claims": [
+            {
+                "claim": "c9",
+                "text": "A formula.",
+                "shows": "So it says.",
+                "test": "Tried.",
+                "measured": "It holds.",
+                "verdict": "supported",
+            }
+        ],
         "dose_response": {
             "dpa-45m": {
                 "arms": {"-45": "dpa-45m", "0": "dpa-0", "45": "dpa-45p"},
@@ -225,6 +235,9 @@ def write_results(folder: Path, *, length_ratio: float = 0.5, verdict: str = "eq
         "acceptance",
         "attainment",
         "doses",
+        "claims",
+        "users",
+        "groups",
         "dose_response",
     ):
         rows = [{"arm": arm, "group": "one", "graded": 4, "pass_rate": 0.2, "low": 0.1, "high": 0.3} for arm in ARMS]

@@ -25,7 +25,7 @@ import study_measuring
 import study_notebooks
 import study_tables as tables
 from study_tables import POLICY_COLUMNS, short_commit, shown
-from study_words import dose_finding, finding, interval, throughput_finding
+from study_words import dose_finding, finding, interval, ledger, throughput_finding, verdict_counts
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -164,6 +164,8 @@ def substitutions(results: Results) -> dict[str, str]:
     for brief, start in ((False, "finding"), (True, "brief")):
         text |= {f"{start}_{metric}": finding(metric, compared, baseline, brief=brief) for metric in POLICY_COLUMNS}
         text[f"{start}_throughput"] = throughput_finding(timed, baseline, brief=brief)
+    claims = summary.get("claims", [])
+    text |= {"claims": ledger(claims), "claims_counted": verdict_counts(claims)}
     text["finding_dose"] = dose_finding(summary.get("dose_response", {}))
     headline = summary.get("headline", {})
     text |= {f"headline_{key}": sentence for key, sentence in headline.items()}

@@ -131,6 +131,23 @@ def dose_finding(doses: Mapping[str, Mapping[str, Any]]) -> str:
     return _sentence(groups, [], False)
 
 
+def ledger(claims: Collection[Mapping[str, str]]) -> str:
+    """The claims ledger as a list of definitions."""
+    lines = []
+    for row in claims:
+        lines.append(f"**{row['claim']}: {row['verdict']}.** {row['text']}")
+        lines.append(f": *The source:* {row['shows']}\n\n  *Test:* {row['test']}\n\n  *Measured:* {row['measured']}")
+    return "\n".join(line + "\n" * (n % 2) for n, line in enumerate(lines))
+
+
+def verdict_counts(claims: Collection[Mapping[str, str]]) -> str:
+    """How many claims have which verdict, in words."""
+    counts: dict[str, int] = {}
+    for row in claims:
+        counts[row["verdict"]] = counts.get(row["verdict"], 0) + 1
+    return ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+
+
 def throughput_finding(throughput: Mapping[str, Mapping[str, Any]], baseline: str, *, brief: bool = False) -> str:
     """Group the policies by the verdict of the equivalence test of tokens per second."""
     said = {verdict: text.format(baseline=baseline) for verdict, text in TOST_WORDS.items()}

@@ -405,6 +405,9 @@ class AnalyseParameters(Parameters):
     )
     problems: ProblemSet = "bundled"
     out: OutFolder = "runs/analyse"
+    learning: str = Field(
+        "results/learning", description="results of benchmarks/learning.py, which the claims ledger reads; '' for none"
+    )
     draws: int = Field(2000, ge=100, description="bootstrap draws")
     goodput_limits: dict[Literal["ttft_s", "tpot_s", "e2e_s"], float] = Field(
         {},

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from tradeoffs.analysis.claims import ledger
 from tradeoffs.analysis.dose import dials, dose_response
 from tradeoffs.analysis.estimates import Estimate
 from tradeoffs.analysis.latency import latency_metrics
@@ -288,7 +289,11 @@ def analyse(runs: Runs, parameters: AnalyseParameters) -> Study:
         missing.append(Gap(f"all comparisons, which need answers of the baseline {order[0]}"))
     if not runs.timings.empty and order[0] not in set(runs.timings["policy"]):
         missing.append(Gap(f"timings of the baseline {order[0]}"))
+    claims = ledger(
+        runs.answers, parameters.learning, *_competitors(runs.records), draws=parameters.draws, seed=parameters.seed
+    )
     summary = found | _throughput(runs, order[0])
+    summary["claims"] = claims["claims"].to_dict("records")
     summary |= {
         "baseline": order[0],
         "missing": [gap._asdict() for gap in missing],
@@ -304,6 +309,7 @@ def analyse(runs: Runs, parameters: AnalyseParameters) -> Study:
         "seconds": _long(summary["seconds"], ["arm", "part", *ESTIMATES[2:]]),
         **tables,
         **_doses(summary),
+        **claims,
         "throughput": _timed(summary),
         **_checks(summary),
         "acceptance": _acceptance(runs, parameters),
@@ -311,6 +317,20 @@ def analyse(runs: Runs, parameters: AnalyseParameters) -> Study:
         "verdicts": kept_only(runs.answers).sort_values(["arm", "problem_id", "sample"]).reindex(columns=VERDICTS),
     }
     return Study(tables, summary, runs, parameters.model_dump(), time.perf_counter() - start)
+
+
+def _competitors(records: Mapping[str, Record]) -> tuple[str, str]:
+    """The arms of DPA asked for helpfulness alone, and of DPO; "" where there is none."""
+    found = {"dpa": "", "dpo": ""}
+    for name, record in records.items():
+        if not name.startswith("generate-"):
+            continue
+        policy = Path(str(record.parameters.get("adapter") or "")).parent.name
+        trained = records.get(f"align-{policy}")
+        method = trained.parameters.get("method") if trained else None
+        if method in found and record.parameters.get("angle") == (0.0 if method == "dpa" else None):
+            found[method] = found[method] or name.removeprefix("generate-")
+    return found["dpa"], found["dpo"]
 
 
 def _acceptance(runs: Runs, parameters: AnalyseParameters) -> pd.DataFrame:

@@ -1,0 +1,351 @@
+"""The claims ledger: what the source report claims, what its sources show, how that is tested here, and a verdict that follows from data.
+
+A verdict is `supported`, `not supported`, `not testable here`, or `not measured` where the data are missing. Nothing here is written by
+hand but what the papers say.
+
+Source: the report's ten claims; for what its sources show, arXiv 2402.18571 (abstract, figures, README) and the RLHFlow guidebook.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from tradeoffs.analysis.resampling import Quantity, Resampling, interval
+from tradeoffs.analysis.users import example, mean_with_interval, misspecification, read_pool, represent
+from tradeoffs.preferences.rewards import Reward, weigh
+
+SUPPORTED, REFUTED, UNTESTABLE, UNMEASURED = "supported", "not supported", "not testable here", "not measured"
+USERS = ["kind", "angle", "fitted", "accuracy", "tau", "pooled_accuracy", "pooled_tau"]
+SIDES = [
+    "share",
+    "repeat",
+    "group",
+    "conflict",
+    "regret_scalar",
+    "accuracy_scalar",
+    "regret_direction",
+    "accuracy_direction",
+]
+COLUMNS = ["claim", "text", "shows", "test", "measured", "verdict"]
+TAU = 0.9  # Kendall's tau and Spearman's rho from which on an order counts as kept
+FREE = 1.0  # points of utility that the larger group may lose
+INFERIOR = 0.02  # of the pass rate: the margin within which two policies count as competitive
+LEARNING = "python benchmarks/learning.py"
+
+
+class Claim(NamedTuple):
+    """A line of the ledger without its figures: the claim restated, what the source shows, and the test."""
+
+    text: str
+    shows: str
+    test: str
+
+
+CLAIMS = {
+    "c1": Claim(
+        "Three users' preferences can be represented accurately by directions (DPA, figure of conflicting preferences).",
+        "A drawing of three responses and three users, without data; one of the three directions lies outside the released model's range.",
+        "Users with hidden directions choose between rated responses; a direction fitted to each against one fitted to all. Control: users "
+        "who like a certain length, whom no direction fits.",
+    ),
+    "c2": Claim(
+        "DPA can relieve misspecification in RLHF.",
+        "An argument and the same drawing; no experiment.",
+        "Two groups with opposite tastes, 50, 70 and 90 % of them brief: what each loses when one reward serves both, and with a direction "
+        "for each. It holds if the smaller group loses less and the larger no more.",
+    ),
+    "c3": Claim(
+        "Popular RLHF frameworks have limited capacity for complicated real-world preferences.",
+        "An argument: one scalar reward imposes one order.",
+        "Pairs ordered as their group would, by one reward and by a direction for each group.",
+    ),
+    "c4": Claim(
+        "Popular RLHF frameworks do not adapt to user-dependent preference.",
+        "Single points for SFT and DPO where DPA is a curve; neither was asked for a direction.",
+        "DPO's policy asked for directions: the slope of length over the angle, beside DPA's.",
+    ),
+    "c5": Claim(
+        "With DPA one LLM serves users with different preferences.",
+        "One model over ten directions: verbosity 42 to 59, helpfulness 69 to 81.",
+        "One policy asked for five directions: in every seed a rank correlation of angle and verbosity of at least 0.9, the ends apart.",
+    ),
+    "c6": Claim(
+        "The DPA study aligns Mistral-7B.",
+        "So say its abstract and its README.",
+        "None: a fact about a publication. This study's model is much smaller; nothing here speaks for 7B.",
+    ),
+    "c7": Claim(
+        "DPA gives arithmetic control over helpfulness against verbosity.",
+        "Monotone curves without error bars, seeds or tests beyond the trained range.",
+        "Mean verbosity monotone over five angles, rank correlation of at least 0.9 in every seed, and each direction's own prompt better "
+        "for it than the others on average, with intervals over seeds.",
+    ),
+    "c8": Claim(
+        "DPA is competitive with DPO.",
+        "12.1 % against 11.0 % of wins, at 1,775 against 1,445 characters; at equal length about one point less.",
+        "Pass rates, which neither was selected by: DPA's policy asked for helpfulness against DPO's, with a margin of two points.",
+    ),
+    "c9": Claim(
+        "Linear scalarisation uses R = v1 * helpfulness + v2 * verbosity.",
+        "The box of the algorithm figure has this form.",
+        "The code's reward against the formula; the choice does not depend on the length of v.",
+    ),
+    "c10": Claim(
+        "In that example v1 = 0.8 and v2 = 0.6.",
+        "The label says so; the figure's own numbers do not.",
+        "The example worked out with both signs.",
+    ),
+}
+
+
+class Finding(NamedTuple):
+    """What was measured, in words, and the verdict."""
+
+    measured: str
+    verdict: str
+
+
+def percent(values: tuple[float, float, float]) -> str:
+    """A share with its interval."""
+    return f"{100 * values[0]:.1f} % ({100 * values[1]:.1f} to {100 * values[2]:.1f})"
+
+
+def number(values: tuple[float, float, float]) -> str:
+    """A number with its interval."""
+    return f"{values[0]:.2f} ({values[1]:.2f} to {values[2]:.2f})"
+
+
+def missing(what: str, command: str) -> Finding:
+    """Nothing to judge by."""
+    return Finding(f"{what} missing; made by: {command}", UNMEASURED)
+
+
+def c1(users: pd.DataFrame) -> Finding:
+    """Directions represent users who have one, better than one direction for all; not users who have none."""
+    if users.empty:
+        return missing("rated responses", LEARNING)
+    kinds = {str(kind): part for kind, part in users.groupby("kind")}
+    own, control = kinds["direction"], kinds["length"]
+    gain = mean_with_interval((own["accuracy"] - own["pooled_accuracy"]).tolist())
+    tau, other = mean_with_interval(own["tau"].tolist()), mean_with_interval(control["tau"].tolist())
+    each, pooled = (percent(mean_with_interval(own[name].tolist())) for name in ("accuracy", "pooled_accuracy"))
+    text = (
+        f"{len(own)} users with a direction: tau {number(tau)}, pairs in order {each}, with one direction for all {pooled}. "
+        f"Users who like a length: tau {number(other)}."
+    )
+    if other[2] >= TAU:
+        return Finding(f"{text} The control is represented as well, so the test tells nothing.", REFUTED)
+    return Finding(text, SUPPORTED if tau[1] >= TAU and gain[1] > 0 else REFUTED)
+
+
+def c2(groups: pd.DataFrame) -> Finding:
+    """The smaller group loses less with directions, and the larger hardly more."""
+    if groups.empty:
+        return missing("rated responses", LEARNING)
+    parts, holds = [], []
+    for share, part in groups.groupby("share"):
+        sides = {str(name): own for name, own in part.groupby("group")}
+        small, large = sides["detailed"], sides["brief"]
+        gain = mean_with_interval((small["regret_scalar"] - small["regret_direction"]).tolist())
+        price = mean_with_interval((large["regret_direction"] - large["regret_scalar"]).tolist())
+        holds.append(gain[1] > 0 and price[1] <= FREE)
+        parts.append(
+            f"{100 * float(str(share)):.0f} % brief: the others lose {small['regret_scalar'].mean():.1f} points with one reward and "
+            f"{small['regret_direction'].mean():.1f} with directions, the brief {large['regret_scalar'].mean():.1f} and "
+            f"{large['regret_direction'].mean():.1f}"
+        )
+    text = f"{'; '.join(parts)}. Of the responses that training would be told to prefer; no policy was trained on it."
+    return Finding(text, SUPPORTED if all(holds) else REFUTED)
+
+
+def c3(groups: pd.DataFrame) -> Finding:
+    """One reward orders fewer pairs right than a direction for each group."""
+    if groups.empty:
+        return missing("rated responses", LEARNING)
+    parts, holds = [], []
+    for share, part in groups.groupby("share"):
+        weights = part["group"].map({"brief": float(str(share)), "detailed": 1 - float(str(share))})
+        each = part.assign(one=weights * part["accuracy_scalar"], two=weights * part["accuracy_direction"])
+        sums = each.groupby("repeat")[["one", "two"]].sum()
+        gain = mean_with_interval((sums["two"] - sums["one"]).tolist())
+        holds.append(gain[1] > 0)
+        least = float(part["conflict"].mean()) * min(float(str(share)), 1 - float(str(share)))
+        parts.append(
+            f"{100 * float(str(share)):.0f} % brief: {percent(mean_with_interval(sums['one'].tolist()))} against "
+            f"{percent(mean_with_interval(sums['two'].tolist()))}; {100 * least:.0f} % cannot be right for any single order"
+        )
+    return Finding("; ".join(parts) + ".", SUPPORTED if all(holds) else REFUTED)
+
+
+def c4(steered: pd.DataFrame) -> Finding:
+    """DPO's policy does not follow the direction asked for, and DPA's does."""
+    if steered.empty:
+        return missing("answers of DPO's policy to prompts with directions", LEARNING)
+    slopes = {
+        str(run): mean_with_interval([_slope(own) for _, own in part.groupby("seed")])
+        for run, part in steered.groupby("run")
+    }
+    text = "; ".join(f"{run}: {number(value)} tokens per 45 degrees" for run, value in slopes.items()) + "."
+    if "dpo" not in slopes or "dpa" not in slopes:
+        return Finding(text, UNMEASURED)
+    flat = slopes["dpo"][2] < slopes["dpa"][1]
+    return Finding(text, SUPPORTED if flat and slopes["dpa"][1] > 0 else REFUTED)
+
+
+def _slope(rows: pd.DataFrame) -> float:
+    means = rows.groupby("angle")["tokens"].mean()
+    return float(45 * np.polyfit(means.index.to_numpy(dtype=float), means.to_numpy(), 1)[0])
+
+
+def c5(monotone: Mapping[str, Any], dial: pd.DataFrame) -> Finding:
+    """One policy is brief or detailed as it is asked."""
+    if dial.empty:
+        return missing("DPA's answers to five directions", f"{LEARNING} --methods dpa")
+    rho = [float(value) for value in monotone["spearman"]]
+    first, last = dial.iloc[0], dial.iloc[-1]
+    moved = "; ".join(
+        f"{name} {first[name]:.1f} and {last[name]:.1f}" for name in ("verbosity", "tokens", "helpfulness")
+    )
+    seeds = f"{len(rho)} seed{'s' * (len(rho) != 1)}"
+    text = (
+        f"Rank correlation of angle and verbosity in {seeds}: {', '.join(f'{r:.2f}' for r in rho)}. Asked for {first['angle']:g} and "
+        f"{last['angle']:g} degrees: {moved}."
+    )
+    if len(rho) < 2:
+        return Finding(f"{text} One seed allows no claim.", UNMEASURED)
+    apart = last["verbosity_low"] > first["verbosity_high"]
+    return Finding(text, SUPPORTED if min(rho) >= TAU and apart else REFUTED)
+
+
+def c7(monotone: Mapping[str, Any], dominance: pd.DataFrame) -> Finding:
+    """Monotone, in every seed, and each direction best served by its own prompt."""
+    if dominance.empty:
+        return missing("DPA's answers to five directions", f"{LEARNING} --methods dpa")
+    rho = [float(value) for value in monotone["spearman"]]
+    margins = "; ".join(
+        f"{row['angle']:g}°: {row['margin']:+.1f}"
+        + ("" if math.isnan(row["low"]) else f" ({row['low']:.1f} to {row['high']:.1f})")
+        for row in dominance.to_dict("records")
+    )
+    best = int((dominance["angle"] == dominance["best_prompt"]).sum())
+    text = (
+        f"Mean verbosity {'rises' if monotone['monotone'] else 'does not rise'} from each angle to the next; rank correlations "
+        f"{', '.join(f'{r:.2f}' for r in rho)}. Own prompt over the mean of the others, points of reward: {margins}. "
+        f"It is the best of all for {best} of {len(dominance)} directions."
+    )
+    if len(rho) < 2:
+        return Finding(f"{text} One seed allows no claim.", UNMEASURED)
+    holds = monotone["monotone"] and min(rho) >= TAU and bool((dominance["low"] > 0).all())
+    return Finding(text, SUPPORTED if holds else REFUTED)
+
+
+def c8(answers: pd.DataFrame, dpa: str, dpo: str, draws: int, seed: int) -> Finding:
+    """DPA's pass rate is not lower than DPO's by more than the margin."""
+    graded = answers[answers["status"].notna() & (answers["status"] != "unavailable")]
+    sides = {name: graded[graded["arm"] == name] for name in (dpa, dpo)}
+    if any(part.empty for part in sides.values()):
+        return missing(f"graded answers of {dpa} and {dpo}", "make study")
+    shared = set.intersection(*(set(part["problem_id"]) for part in sides.values()))
+    sums = {}
+    drawn = Resampling.draw(graded.loc[graded["problem_id"].isin(shared), "family"], draws, np.random.default_rng(seed))
+    for name, part in sides.items():
+        own = part[part["problem_id"].isin(shared)]
+        found = drawn.sums(own.assign(right=(own["status"] == "passed").astype(int), one=1), ["right", "one"])
+        sums[name] = found["right"] / found["one"]
+    gap: Quantity = sums[dpa].minus(sums[dpo])
+    low, high = interval(gap.draws, families=len(drawn.families))
+    length = {name: float(part["tokens"].mean()) for name, part in sides.items()}
+    if low is None or high is None:
+        return Finding("too few problems for an interval", UNMEASURED)
+    text = (
+        f"Pass rate of {dpa} less that of {dpo} on {len(shared)} problems: {100 * gap.point:+.1f} points "
+        f"({100 * low:.1f} to {100 * high:.1f}), at {length[dpa]:.0f} against {length[dpo]:.0f} tokens an answer."
+    )
+    if low > -INFERIOR:
+        return Finding(text, SUPPORTED)
+    if high < -INFERIOR:
+        return Finding(text, REFUTED)
+    return Finding(f"{text} The interval holds both sides of the margin.", UNTESTABLE)
+
+
+def c9() -> Finding:
+    """The formula, and that only the direction of v decides."""
+    rng = np.random.default_rng(9)
+    rewards = [Reward(float(h), float(v)) for h, v in rng.uniform(0, 100, (200, 2))]
+    vectors = rng.normal(size=(50, 2))
+    formula = all(
+        math.isclose(weigh(r, v), v[0] * r.helpfulness + v[1] * r.verbosity, abs_tol=1e-9)
+        for r in rewards
+        for v in vectors
+    )
+    same = all(
+        int(np.argmax([weigh(r, v) for r in rewards])) == int(np.argmax([weigh(r, 7.3 * v) for r in rewards]))
+        for v in vectors
+    )
+    text = f"{len(vectors)} weights on {len(rewards)} rewards: the formula {'holds' if formula else 'fails'}, and the choice "
+    return Finding(
+        text + ("does not change" if same else "changes") + " when v is made longer.",
+        SUPPORTED if formula and same else REFUTED,
+    )
+
+
+def c10() -> Finding:
+    """The label is as claimed; the figure's own numbers need the other sign."""
+    rows = example().to_dict("records")
+    texts = [
+        f"{row['response']}: printed {row['printed']:g}, {row['plus']:.1f} with 0.6, {row['minus']:.1f} with -0.6"
+        for row in rows
+    ]
+    fits = [row["response"] for row in rows if row["fits"] == "plus"]
+    text = "; ".join(texts) + f". The label is 0.6; {len(fits)} of {len(rows)} printed rewards agree with it."
+    return Finding(text, SUPPORTED if fits else REFUTED)
+
+
+def ledger(
+    answers: pd.DataFrame, learning: str, dpa: str = "", dpo: str = "", draws: int = 2000, seed: int = 0
+) -> dict[str, pd.DataFrame]:
+    """Test every claim on what there is.
+
+    Args:
+        answers: see `tradeoffs.analysis.reading.Runs`.
+        learning: folder of `benchmarks/learning.py`'s results; "" for none.
+        dpa, dpo: arms that stand for the methods in c8; "" where there is none.
+
+    Returns:
+        `claims` (see `COLUMNS`), `users` and `groups`, the simulations behind c1 to c3.
+    """
+    folder = Path(learning) if learning else None
+    users, groups = pd.DataFrame(columns=USERS), pd.DataFrame(columns=SIDES)
+    if folder and (folder / "outcomes.jsonl").is_file():
+        pool = read_pool(folder / "outcomes.jsonl")
+        users, groups = represent(pool, seed=seed), misspecification(pool, seed=seed)
+    dial, dominance, steered = (_table(folder, f"{name}.csv") for name in ("dial", "dominance", "steered"))
+    monotone = (
+        json.loads((folder / "monotone.json").read_text()) if folder and (folder / "monotone.json").is_file() else {}
+    )
+    found = {
+        "c1": c1(users),
+        "c2": c2(groups),
+        "c3": c3(groups),
+        "c4": c4(steered),
+        "c5": c5(monotone, dial),
+        "c6": Finding("Not a matter of measurement.", UNTESTABLE),
+        "c7": c7(monotone, dominance),
+        "c8": c8(answers, dpa, dpo, draws, seed),
+        "c9": c9(),
+        "c10": c10(),
+    }
+    rows = [{"claim": name} | claim._asdict() | found[name]._asdict() for name, claim in CLAIMS.items()]
+    return {"claims": pd.DataFrame(rows, columns=COLUMNS), "users": users, "groups": groups}
+
+
+def _table(folder: Path | None, name: str) -> pd.DataFrame:
+    path = folder / name if folder else None
+    return pd.read_csv(path) if path and path.is_file() else pd.DataFrame()

@@ -1,0 +1,183 @@
+"""The claims ledger: simulated users whose truth is known, and verdicts that follow the data."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tradeoffs.analysis import claims
+from tradeoffs.analysis.users import (
+    Pool,
+    agreement,
+    draw_pairs,
+    example,
+    fit_direction,
+    linear,
+    misspecification,
+    read_pool,
+    regret,
+    represent,
+)
+
+
+@pytest.fixture(scope="module")
+def pool() -> Pool:
+    """Twenty prompts with 40 responses each, both attributes independent."""
+    ratings = np.random.default_rng(0).normal(50, 15, (800, 2))
+    return Pool(ratings, [np.arange(40 * n, 40 * n + 40) for n in range(20)])
+
+
+@pytest.mark.parametrize("angle", [-75.0, 0.0, 30.0])
+def test_a_hidden_direction_is_found_from_choices(pool: Pool, angle: float) -> None:
+    rng = np.random.default_rng(1)
+    pairs = draw_pairs(pool, range(20), 3000, rng)
+    gap = linear(pool, angle)[pairs[:, 0]] - linear(pool, angle)[pairs[:, 1]]
+    found = fit_direction(pool, pairs, rng.random(3000) < 1 / (1 + np.exp(-gap / 4)))
+    assert math.degrees(math.atan2(found[1], found[0])) == pytest.approx(angle, abs=3)
+    assert np.linalg.norm(found) == pytest.approx(1)
+
+
+def test_agreement_of_a_score_with_itself_and_with_its_opposite(pool: Pool) -> None:
+    utility = linear(pool, 20.0)
+    same = agreement(pool, range(20), utility, utility, np.random.default_rng(0))
+    assert same["accuracy"] == 1.0 and same["tau"] == pytest.approx(1)
+    opposite = agreement(pool, range(20), utility, -utility, np.random.default_rng(0))
+    assert opposite["accuracy"] == 0.0 and opposite["tau"] == pytest.approx(-1)
+
+
+def test_regret_by_hand() -> None:
+    small = Pool(np.zeros((4, 2)), [np.array([0, 1]), np.array([2, 3])])
+    utility, score = np.array([5.0, 9.0, 4.0, 1.0]), np.array([1.0, 0.0, 1.0, 0.0])
+    assert regret(small, [0, 1], utility, score) == pytest.approx((4 + 0) / 2)
+
+
+def test_users_with_a_direction_are_represented_and_others_are_not(pool: Pool) -> None:
+    found = represent(pool, users=12)
+    by = found.groupby("kind")[["tau", "pooled_tau"]].mean()
+    assert by.loc["direction", "tau"] > 0.9 > by.loc["direction", "pooled_tau"]
+    assert by.loc["length", "tau"] < 0.5
+    assert claims.c1(found).verdict == claims.SUPPORTED
+
+
+def test_a_pool_in_which_everybody_agrees_supports_neither_c1_nor_c2_nor_c3(pool: Pool) -> None:
+    """Where verbosity does not vary all directions order alike, but for their sign; a control that can be fitted tells nothing."""
+    flat = Pool(pool.ratings * np.array([1.0, 0.0]), pool.prompts)
+    groups = misspecification(flat, repeats=4)
+    assert claims.c2(groups).verdict == claims.REFUTED and claims.c3(groups).verdict == claims.REFUTED
+    users = represent(pool, users=6)
+    users.loc[users["kind"] == "length", "tau"] = 0.97
+    assert claims.c1(users).verdict == claims.REFUTED
+
+
+def test_a_smaller_group_loses_more_the_smaller_it_is(pool: Pool) -> None:
+    table = misspecification(pool, repeats=6)
+    lost = table[table["group"] == "detailed"].groupby("share")["regret_scalar"].mean()
+    assert lost[0.5] < lost[0.7] < lost[0.9]
+    assert claims.c2(table).verdict == claims.SUPPORTED and claims.c3(table).verdict == claims.SUPPORTED
+
+
+def test_the_printed_example_fits_the_other_sign() -> None:
+    assert dict(example()[["response", "fits"]].itertuples(index=False)) == {"D": "neither", "E": "minus", "F": "minus"}
+    assert claims.c10().verdict == claims.REFUTED and "0 of 3" in claims.c10().measured
+
+
+DIAL = pd.DataFrame(
+    {
+        "angle": [-90.0, 90.0],
+        "helpfulness": [54.0, 60.0],
+        "verbosity": [30.0, 60.0],
+        "verbosity_low": [28.0, 58.0],
+        "verbosity_high": [32.0, 62.0],
+        "tokens": [17.0, 31.0],
+    }
+)
+DOMINANCE = pd.DataFrame(
+    {"angle": [-90.0, 90.0], "margin": [5.0, 4.0], "low": [2.0, 1.0], "high": [8.0, 7.0], "best_prompt": [-90.0, 90.0]}
+)
+
+
+@pytest.mark.parametrize(
+    ("rho", "rises", "low", "expected"),
+    [
+        ([1.0, 0.95, 0.9], True, 1.0, claims.SUPPORTED),
+        ([1.0, 0.6, 0.9], True, 1.0, claims.REFUTED),
+        ([1.0, 1.0, 1.0], False, 1.0, claims.REFUTED),
+        ([1.0, 1.0, 1.0], True, -0.1, claims.REFUTED),
+        ([1.0], True, 1.0, claims.UNMEASURED),
+    ],
+)
+def test_c7_needs_every_seed_every_step_and_every_direction(
+    rho: list[float], rises: bool, low: float, expected: str
+) -> None:
+    found = claims.c7({"monotone": rises, "spearman": rho}, DOMINANCE.assign(low=low))
+    assert found.verdict == expected
+
+
+def test_c5_needs_both_ends_apart() -> None:
+    told = {"monotone": True, "spearman": [1.0, 1.0]}
+    assert claims.c5(told, DIAL).verdict == claims.SUPPORTED
+    assert claims.c5(told, DIAL.assign(verbosity_low=31.0)).verdict == claims.REFUTED
+
+
+def test_c4_compares_slopes() -> None:
+    rows = pd.DataFrame(
+        [
+            {"run": run, "seed": seed, "angle": angle, "tokens": 20 + slope * angle / 45 + 0.1 * seed * angle / 45}
+            for run, slope in (("dpo", 0.0), ("dpa", 5.0))
+            for seed in range(3)
+            for angle in (-45.0, 0.0, 45.0)
+        ]
+    )
+    assert claims.c4(rows).verdict == claims.SUPPORTED
+    assert "dpa: 5.10" in claims.c4(rows).measured
+    swapped = rows.assign(run=rows["run"].map({"dpo": "dpa", "dpa": "dpo"}))
+    assert claims.c4(swapped).verdict == claims.REFUTED
+    assert claims.c4(rows[rows["run"] == "dpa"]).verdict == claims.UNMEASURED
+
+
+def graded(passed: dict[str, int], problems: int) -> pd.DataFrame:
+    rows = [
+        {"arm": arm, "problem_id": n, "family": f"f{n}", "status": "passed" if n < right else "failed", "tokens": 10}
+        for arm, right in passed.items()
+        for n in range(problems)
+    ]
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("dpa", "dpo", "problems", "expected"),
+    [(300, 300, 900, claims.SUPPORTED), (100, 400, 900, claims.REFUTED), (10, 11, 30, claims.UNTESTABLE)],
+)
+def test_c8_is_a_test_of_non_inferiority(dpa: int, dpo: int, problems: int, expected: str) -> None:
+    assert claims.c8(graded({"a": dpa, "b": dpo}, problems), "a", "b", 500, 0).verdict == expected
+    assert claims.c8(graded({"a": dpa}, problems), "a", "", 500, 0).verdict == claims.UNMEASURED
+
+
+def test_the_ledger_is_whole_with_nothing_measured(tmp_path: Path) -> None:
+    found = claims.ledger(
+        graded({}, 0).reindex(columns=["arm", "problem_id", "family", "status", "tokens"]), str(tmp_path)
+    )
+    table = found["claims"].set_index("claim")
+    assert list(table.index) == [f"c{n}" for n in range(1, 11)]
+    assert set(table.loc[["c1", "c2", "c3", "c4", "c5", "c7", "c8"], "verdict"]) == {claims.UNMEASURED}
+    assert table.loc["c9", "verdict"] == claims.SUPPORTED and table.loc["c6", "verdict"] == claims.UNTESTABLE
+    assert all("made by: " in table.loc[name, "measured"] for name in ("c1", "c4", "c5", "c8"))
+
+
+def test_the_pool_holds_each_response_once_and_refuses_too_few(tmp_path: Path) -> None:
+    path = tmp_path / "outcomes.jsonl"
+    rows = [
+        {"run": "dpo", "held_out": {"key": key, "helpfulness": float(n), "verbosity": 50.0}}
+        for key in range(5)
+        for n in range(20)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, *rows, {"run": "sft", "nll": 1.0}]))
+    assert [len(places) for places in read_pool(path).prompts] == [20] * 5
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows[:40]))
+    with pytest.raises(ValueError, match="has 2 prompts .* accepts at least 4"):
+        read_pool(path)
