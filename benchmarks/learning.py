@@ -8,6 +8,7 @@ RESULTS/learning/, which the book reads.
     python benchmarks/learning.py --reward-models              # everything, some hours on two cores
     python benchmarks/learning.py --methods rsft dpo           # two processes, each with other methods, may share the work
                                                                # once runs/learning/start is there
+    python benchmarks/learning.py --methods --steer            # DPO's policies asked for directions and for brevity
     python benchmarks/learning.py --methods                    # tables and figures of what there is
 """
 
@@ -86,6 +87,10 @@ FAMILIES = {
 }
 HELD_OUT = {"code": 32, "general": 40}  # of pairs as many as of general prompts
 SAMPLES = 4  # responses to each
+STEERED, BRIEFLY = (
+    [-90.0, 0.0, 90.0],
+    "Be brief.",
+)  # what DPO's policies are asked for, which were never taught to be asked
 
 
 class Outcome(Row):
@@ -168,6 +173,41 @@ def outcomes(p: AlignParameters, run: str, start: Policy, of: Judges) -> Iterato
         yield from (Outcome(**tags, held_out=row) for row in rows)
 
 
+def first_policy(name: str, work: Path) -> Policy:
+    """A policy that training starts from."""
+    align(AlignParameters(**STARTS[name], out=str(work / name)))
+    return load("embedded", str(work / name / "adapter"))
+
+
+def steer(seed: int, work: Path, start: Policy, of: Judges, kept: Path) -> None:
+    """Ask DPO's policy of a seed for directions, as DPA's is, and in plain words; once."""
+    path = kept / "steered.jsonl"
+    if any(row["seed"] == seed and row["settings"] == settings("dpo") for row in read_jsonl(path)):
+        return
+    p = parameters("dpo", seed, False, work)
+    align(p)
+    policy = load(p.model, str(Path(p.out) / "adapter"))
+    examples = held_out_examples(p.domain, HELD_OUT[p.domain])
+    asked: list[tuple[float | None, str]] = [*((angle, "") for angle in STEERED), (None, ""), (None, BRIEFLY)]
+    found = []
+    for angle, words in asked:
+        told = [example._replace(prompt=f"{example.prompt} {words}".strip()) for example in examples]
+        rows = evaluate(
+            policy,
+            start,
+            told,
+            of,
+            angle=angle,
+            samples=2,
+            temperature=p.temperature,
+            max_new_tokens=RUNS["dpa"]["max_new_tokens"],
+            seed=seed,
+        )
+        tags = {"run": "dpo", "settings": settings("dpo"), "seed": seed, "words": words}
+        found += [tags | row.model_dump(include={"angle", "helpfulness", "verbosity", "tokens"}) for row in rows]
+    append_jsonl(path, found)
+
+
 def measure_start(name: str, start: Policy, of: Judges, kept: Path) -> None:
     """Measure a policy that training starts from, once."""
     if any(row.run == name for row in measured(kept)):
@@ -189,14 +229,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, default=Path("runs/learning"), help="where policies are trained")
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--only", choices=["true", "shuffled"], help="leave the other half out")
+    parser.add_argument("--steer", action="store_true", help="ask DPO's policies for directions, too")
     parser.add_argument("--reward-models", action="store_true", help="fit reward models, too")
     a = parser.parse_args(argv)
     kept = a.results / "learning"
     of = judges(AlignParameters(domain="mixed"))
     starts = {}
     for name in sorted({start_of(run) for run in a.methods}):
-        align(AlignParameters(**STARTS[name], out=str(a.work / name)))
-        starts[name] = load("embedded", str(a.work / name / "adapter"))
+        starts[name] = first_policy(name, a.work)
         measure_start(name, starts[name], of, kept)
     done = {(row.run, row.seed, row.shuffled) for row in measured(kept)}
     for seed in a.seeds:
@@ -225,6 +265,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 append_jsonl(kept / "outcomes.jsonl", found)
                 write_text(kept / "provenance.json", provenance().model_dump_json(indent=1) + "\n")
                 report(run, seed, shuffled, found, record.summary["tokens"], trained, time.perf_counter() - began)
+    for seed in a.seeds if a.steer else []:
+        steer(seed, a.work, starts.get("start") or first_policy("start", a.work), of, kept)
     if a.reward_models:
         fit_reward_models(a.seeds, kept / "reward_models.csv")
     summarise(kept)
@@ -287,6 +329,11 @@ def summarise(kept: Path) -> None:
         write_text(kept / "directions.csv", matrix.to_csv(index_label="asked"))
         write_text(kept / "dominance.csv", learning.dominance(dpa).to_csv(index=False))
         write_text(kept / "monotone.json", json.dumps(learning.monotone(dpa)) + "\n")
+        asked = [row for row in read_jsonl(kept / "steered.jsonl") if row["settings"] == settings("dpo")]
+        if asked:
+            columns = ["run", "seed", "angle", "words", "tokens", "helpfulness", "verbosity"]
+            table_of = pd.concat([pd.DataFrame(asked), dpa.assign(words="")])[columns]
+            write_text(kept / "steered.csv", table_of.to_csv(index=False))
         figures_made["dial"] = figures.dial(turned, matrix)
         figures_made["plane"] = figures.plane(plane_points(rows, turned))
     logged = [row for row in read_jsonl(kept / "steps.jsonl") if row["settings"] == settings(row["run"])]

@@ -127,7 +127,13 @@ def test_c5_needs_both_ends_apart() -> None:
 def test_c4_compares_slopes() -> None:
     rows = pd.DataFrame(
         [
-            {"run": run, "seed": seed, "angle": angle, "tokens": 20 + slope * angle / 45 + 0.1 * seed * angle / 45}
+            {
+                "run": run,
+                "words": "",
+                "seed": seed,
+                "angle": angle,
+                "tokens": 20 + slope * angle / 45 + 0.1 * seed * angle / 45,
+            }
             for run, slope in (("dpo", 0.0), ("dpa", 5.0))
             for seed in range(3)
             for angle in (-45.0, 0.0, 45.0)

@@ -193,6 +193,12 @@ def c4(steered: pd.DataFrame) -> Finding:
         for run, part in steered.groupby("run")
     }
     text = "; ".join(f"{run}: {number(value)} tokens per 45 degrees" for run, value in slopes.items()) + "."
+    plain = steered[steered["run"].eq("dpo") & steered["angle"].isna()]
+    if plain["words"].fillna("").nunique() > 1:
+        lengths = plain.groupby(plain["words"].fillna(""))["tokens"].mean()
+        text += " Asked in plain words, dpo: " + "; ".join(
+            f"{words or 'nothing'}: {length:.1f} tokens" for words, length in lengths.items()
+        )
     if "dpo" not in slopes or "dpa" not in slopes:
         return Finding(text, UNMEASURED)
     flat = slopes["dpo"][2] < slopes["dpa"][1]
