@@ -24,6 +24,7 @@ import study_mathml
 import study_measuring
 import study_notebooks
 import study_tables as tables
+import study_teaching
 from study_tables import POLICY_COLUMNS, short_commit, shown
 from study_words import dose_finding, finding, interval, ledger, throughput_finding, verdict_counts
 
@@ -253,6 +254,7 @@ def prepare(app: Sphinx, config: Config) -> None:
     results = load(Path(os.environ.get("TRADEOFFS_RESULTS") or source.parent / "results") / profile, profile)
     pages = "\n".join(path.read_text(encoding="utf-8") for path in sorted(source.glob("*.md")))
     missing = stage(results, source, set(ASSET.findall(pages)))
+    study_teaching.stage(source)
     for chapter in (study_grading, study_measuring):
         chapter.stage(results.folder.parent / "benchmarks", source)
     study_learning.stage(results.folder.parent, source)

@@ -120,6 +120,14 @@ OptionalAngle = Annotated[
 ]
 
 
+def _known_method(value: str) -> str:
+    from tradeoffs.alignment import METHODS
+
+    if value not in METHODS:
+        raise ValueError(f"accepts {', '.join(METHODS)}")
+    return value
+
+
 def _known_policy(value: str, info: ValidationInfo) -> str:
     policies = info.data.get("policies", {})
     if value and value not in policies:
@@ -146,7 +154,7 @@ class Parameters(BaseModel):
 class AlignParameters(Parameters):
     """`notebooks/align.ipynb`: train one policy."""
 
-    method: Literal["sft", "ppo", "rloo", "dpo", "rsft", "rlvr", "rrhf", "scalarization", "dpa"] = Field(
+    method: Annotated[str, AfterValidator(_known_method)] = Field(
         "sft", description="alignment method, a key of tradeoffs.alignment.METHODS"
     )
     model: ModelName = "embedded"

@@ -1,0 +1,534 @@
+"""Exercises: each has a goal, a cell to start from, a check that says whether one has it, and a solution.
+
+    from tradeoffs.teaching import check
+    check("pass-at-k", pass_at_k)
+
+The book's page and its notebook are made from `EXERCISES`; a test runs every starting cell and every solution.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Exercise(NamedTuple):
+    """One exercise.
+
+    Attributes:
+        title, minutes: what it says above it.
+        goal: what to find out, in Markdown.
+        start: code that runs as it is and gives a wrong or unfinished answer to `check`.
+        solution: code that, after `start`, gives the right one.
+        judge: takes the answer, gives "" where it is right and a hint where it is not.
+    """
+
+    title: str
+    minutes: int
+    goal: str
+    start: str
+    solution: str
+    judge: Callable[[Any], str]
+
+
+def check(name: str, answer: Any) -> bool:
+    """Say whether an answer to an exercise is right, and what to look at if not.
+
+    Raises:
+        ValueError: no such exercise.
+    """
+    if name not in EXERCISES:
+        raise ValueError(f"name: got {name!r}; accepts {', '.join(EXERCISES)}")
+    hint = EXERCISES[name].judge(answer)
+    print(f"{name}: not yet. {hint}" if hint else f"{name}: right.")
+    return not hint
+
+
+def _pass_at_k(answer: Any) -> str:
+    for n, c, k in ((10, 3, 1), (10, 3, 5), (5, 5, 2), (8, 0, 4), (200, 7, 100)):
+        expected = 1 - math.comb(n - c, k) / math.comb(n, k)
+        if not math.isclose(float(answer(n, c, k)), expected, rel_tol=1e-6, abs_tol=1e-9):
+            return f"With n = {n}, c = {c}, k = {k} it should be {expected:.4f}: how likely is it that all k are wrong?"
+    return ""
+
+
+def batch() -> dict[str, Any]:
+    """One batch: tokens of each row up to its stop, decoding steps of the batch, and its seconds."""
+    return {"tokens": [12, 40, 7, 31], "steps": 40, "seconds": 2.0}
+
+
+def _padding(answer: Any) -> str:
+    if math.isclose(float(answer), 80.0):
+        return "That counts rows which had stopped and were padded until the longest was done."
+    return (
+        ""
+        if math.isclose(float(answer), 45.0)
+        else "Output is what a reader receives: the tokens of all rows, over seconds."
+    )
+
+
+def _dpo(answer: Any) -> str:
+    rng = np.random.default_rng(0)
+    if not math.isclose(float(answer(-3.0, -5.0, -3.0, -5.0, 0.1)), math.log(2), rel_tol=1e-6):
+        return "Where policy and reference agree the loss is log 2, whatever the answers."
+    for chosen, rejected, ref_chosen, ref_rejected in rng.normal(-20, 5, (5, 4)):
+        margin = 0.3 * ((chosen - ref_chosen) - (rejected - ref_rejected))
+        if not math.isclose(
+            float(answer(chosen, rejected, ref_chosen, ref_rejected, 0.3)),
+            float(np.logaddexp(0, -margin)),
+            rel_tol=1e-6,
+        ):
+            return "It is -log sigmoid(beta * (how much more the policy prefers the chosen answer than the reference does))."
+    return ""
+
+
+def two_policies() -> dict[str, dict[str, float]]:
+    """What two policies spent: answers, right ones, tokens and seconds."""
+    return {
+        "baseline": {"answers": 64, "right": 12, "tokens": 1067, "seconds": 12.7},
+        "aligned": {"answers": 64, "right": 15, "tokens": 1490, "seconds": 15.9},
+    }
+
+
+def _shares(answer: Any) -> str:
+    old, new = two_policies().values()
+    ratios = {
+        "attempts": (new["answers"] / new["right"]) / (old["answers"] / old["right"]),
+        "length": (new["tokens"] / new["answers"]) / (old["tokens"] / old["answers"]),
+        "pace": (new["seconds"] / new["tokens"]) / (old["seconds"] / old["tokens"]),
+    }
+    if set(answer) != set(ratios):
+        return f"The shares are named {', '.join(ratios)}."
+    total = math.log((new["seconds"] / new["right"]) / (old["seconds"] / old["right"]))
+    if abs(sum(answer.values()) - total) > 1e-9:
+        return f"They should add up to the logarithm of the ratio of seconds per right answer, {total:.4f}."
+    wrong = [name for name, ratio in ratios.items() if abs(answer[name] - math.log(ratio)) > 1e-9]
+    return f"They add up, but look at {wrong[0]} again." if wrong else ""
+
+
+def blocks() -> tuple[np.ndarray, np.ndarray]:
+    """Tokens per second of two policies in six blocks, timed within each block one after the other."""
+    return (
+        np.array([101.0, 96.2, 99.0, 103.1, 97.4, 100.2]),
+        np.array([97.9, 95.1, 101.9, 99.7, 96.0, 102.4]),
+    )
+
+
+def _equivalence(answer: Any) -> str:
+    from tradeoffs.analysis.throughput import paired_p
+
+    old, new = (np.log(values) for values in blocks())
+    same, different = paired_p(new, old, 0.02)
+    if isinstance(answer, str) or not hasattr(answer, "__len__") or len(answer) != 2:
+        return "Give two numbers: the p-value of 'equivalent within 2 %', and that of 'different'."
+    if not math.isclose(float(answer[1]), different, rel_tol=1e-4):
+        return "The second is a paired t-test on logarithms."
+    if not math.isclose(float(answer[0]), same, rel_tol=1e-4):
+        return "The first is the larger of two one-sided p-values, at -log(1.02) and log(1.02). To see no difference proves nothing."
+    return ""
+
+
+HIDDEN_ANGLE = -35.0
+
+
+def choices(count: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """A user's choices: gaps (first less second) of helpfulness and verbosity, shape (count, 2), and whether the first was chosen."""
+    rng = np.random.default_rng(seed)
+    gaps = rng.normal(0, 20, (count, 2))
+    taste = np.array([math.cos(math.radians(HIDDEN_ANGLE)), math.sin(math.radians(HIDDEN_ANGLE))])
+    return gaps, rng.random(count) < 1 / (1 + np.exp(-gaps @ taste / 4))
+
+
+def _direction(answer: Any) -> str:
+    off = abs((float(answer) - HIDDEN_ANGLE + 180) % 360 - 180)
+    return "" if off < 6 else f"{off:.0f} degrees off. Choices follow sigmoid(v . gap): what fits such a curve?"
+
+
+def machine() -> dict[str, float]:
+    """A model and a machine."""
+    return {
+        "parameters": 135e6,
+        "bytes_each": 2,
+        "layers": 30,
+        "kv_heads": 3,
+        "head_size": 64,
+        "bytes_per_s": 20e9,
+        "flops_per_s": 400e9,
+    }
+
+
+def _roofline(answer: Any) -> str:
+    m = machine()
+    weights = m["parameters"] * m["bytes_each"]
+    each = 2 * m["layers"] * m["kv_heads"] * m["head_size"] * m["bytes_each"]
+
+    def limit(rows: int, context: int) -> float:
+        step = rows * context * each / m["bytes_per_s"]
+        step += max(weights / m["bytes_per_s"], 2 * m["parameters"] * rows / m["flops_per_s"])
+        return rows / step
+
+    for rows, context in ((1, 100), (8, 400), (64, 1000)):
+        if not math.isclose(float(answer(rows, context)), limit(rows, context), rel_tol=0.01):
+            return (
+                f"With {rows} rows and {context} tokens of context the limit is {limit(rows, context):.0f} tokens/s. A step reads all "
+                "weights once and every row's keys and values; more rows need more arithmetic."
+            )
+    return ""
+
+
+def distributions() -> tuple[np.ndarray, np.ndarray]:
+    """Next-token probabilities of a target and of a draft in five places, shape (5, 6) each."""
+    rng = np.random.default_rng(5)
+    target, draft = (np.exp(rng.normal(0, 1.5, (5, 6))) for _ in range(2))
+    return target / target.sum(1, keepdims=True), draft / draft.sum(1, keepdims=True)
+
+
+def _acceptance(answer: Any) -> str:
+    target, draft = distributions()
+    alpha = float(np.minimum(target, draft).sum(1).mean())
+    if not hasattr(answer, "__len__") or len(answer) != 2:
+        return "Give two numbers: alpha, and tokens a pass with four drafted."
+    if not math.isclose(float(answer[0]), alpha, rel_tol=1e-6):
+        return "A drafted token is accepted with probability min(1, p/q): on average sum of min(p, q), which is 1 - TV."
+    expected = (1 - alpha**5) / (1 - alpha)
+    return (
+        ""
+        if math.isclose(float(answer[1]), expected, rel_tol=1e-6)
+        else "1 + alpha + alpha^2 + ...: how far does it go with four drafted?"
+    )
+
+
+def families() -> tuple[np.ndarray, np.ndarray]:
+    """Whether each of 240 answers passed, and to which of 60 families of problems it belongs."""
+    rng = np.random.default_rng(11)
+    hard = rng.normal(-0.8, 2.0, 60)
+    family = np.repeat(np.arange(60), 4)
+    return rng.random(240) < 1 / (1 + np.exp(-hard[family])), family
+
+
+def _clusters(answer: Any) -> str:
+    passed, family = families()
+    rate = passed.mean()
+    sums = np.array([(passed[family == f] - rate).sum() for f in np.unique(family)])
+    expected = math.sqrt((sums**2).sum()) / len(passed)
+    if abs(float(answer) / math.sqrt(rate * (1 - rate) / len(passed)) - 1) < 0.05:
+        return "That takes the 240 answers as independent. Variants of one problem succeed and fail together."
+    return (
+        ""
+        if abs(float(answer) / expected - 1) < 0.12
+        else f"It should be near {expected:.3f}: draw whole families, with replacement."
+    )
+
+
+def _own_method(answer: Any) -> str:
+    from tradeoffs.alignment import METHODS
+
+    folder = Path(str(answer))
+    if not (folder / "record.json").is_file():
+        return f"{folder} holds no record.json: run tradeoffs align -p method=... -p out={folder}"
+    record = json.loads((folder / "record.json").read_text())
+    method = record.get("parameters", {}).get("method")
+    if method in BUILT_IN:
+        return f"{method} was there before; register one of your own in tradeoffs.alignment.METHODS."
+    if method not in METHODS:
+        return f"{method} is not registered."
+    if not (folder / "adapter" / "adapter_model.safetensors").is_file():
+        return "It left no adapter."
+    return ""
+
+
+def _flush(code: str) -> str:
+    return textwrap.dedent(code).strip()
+
+
+BUILT_IN = ("sft", "ppo", "rloo", "dpo", "rsft", "rlvr", "rrhf", "scalarization", "dpa")
+
+EXERCISES: dict[str, Exercise] = {
+    "padding": Exercise(
+        "What is output?",
+        10,
+        """
+        Four rows were decoded together. Rows that stop early are padded until the longest is done. How many tokens per second did the
+        batch produce?
+        """,
+        """
+        from tradeoffs.teaching import batch, check
+
+        b = batch()
+        speed = len(b["tokens"]) * b["steps"] / b["seconds"]
+        check("padding", speed)
+        """,
+        """
+        speed = sum(b["tokens"]) / b["seconds"]
+        check("padding", speed)
+        """,
+        _padding,
+    ),
+    "pass-at-k": Exercise(
+        "pass@k without bias",
+        10,
+        """
+        Of $n$ answers to a problem $c$ pass. Estimate the chance that at least one of $k$ passes. To raise the share of wrong ones to
+        the power of $k$ is biased. Why?
+        """,
+        """
+        from tradeoffs.teaching import check
+
+
+        def pass_at_k(n, c, k):
+            return 1 - (1 - c / n) ** k
+
+
+        check("pass-at-k", pass_at_k)
+        """,
+        """
+        import math
+
+
+        def pass_at_k(n, c, k):
+            # all choices of k answers, less those without a right one
+            return 1 - math.comb(n - c, k) / math.comb(n, k)
+
+
+        check("pass-at-k", pass_at_k)
+        """,
+        _pass_at_k,
+    ),
+    "dpo": Exercise(
+        "DPO's loss at the start",
+        20,
+        """
+        Write the loss of one pair from four log-probabilities. What is it before the first step, and why does it then say nothing about
+        the data?
+        """,
+        """
+        import math
+
+        from tradeoffs.teaching import check
+
+
+        def loss(chosen, rejected, ref_chosen, ref_rejected, beta):
+            return math.log1p(math.exp(-beta * (chosen - rejected)))
+
+
+        check("dpo", loss)
+        """,
+        """
+        def loss(chosen, rejected, ref_chosen, ref_rejected, beta):
+            margin = beta * ((chosen - ref_chosen) - (rejected - ref_rejected))
+            return math.log1p(math.exp(-margin))
+
+
+        check("dpo", loss)
+        """,
+        _dpo,
+    ),
+    "shares": Exercise(
+        "Why is it dearer?",
+        20,
+        """
+        A policy's right answers cost other seconds than the baseline's. Split the logarithm of the ratio into *attempts*, *length* and
+        *pace* (seconds a token), so that nothing is left over. Which of them would a table of tokens per second have shown?
+        """,
+        """
+        import math
+
+        from tradeoffs.teaching import check, two_policies
+
+        old, new = two_policies().values()
+        shares = {"attempts": 0.0, "length": math.log(new["tokens"] / old["tokens"]), "pace": 0.0}
+        check("shares", shares)
+        """,
+        """
+        def change(above, below):
+            return math.log((new[above] / new[below]) / (old[above] / old[below]))
+
+
+        shares = {
+            "attempts": change("answers", "right"),
+            "length": change("tokens", "answers"),
+            "pace": change("seconds", "tokens"),
+        }
+        check("shares", shares)
+        """,
+        _shares,
+    ),
+    "equivalence": Exercise(
+        "No difference seen is not equal",
+        20,
+        """
+        Two policies were timed in the same six blocks. A $t$-test sees no difference. Are they equivalent within two per cent? Give
+        both $p$-values, on logarithms.
+        """,
+        """
+        import numpy as np
+        from scipy import stats
+
+        from tradeoffs.teaching import blocks, check
+
+        old, new = blocks()
+        different = stats.ttest_rel(np.log(new), np.log(old)).pvalue
+        check("equivalence", (1 - different, different))
+        """,
+        """
+        gaps = np.log(new) - np.log(old)
+        margin = np.log(1.02)
+        above = stats.ttest_1samp(gaps, -margin, alternative="greater").pvalue
+        below = stats.ttest_1samp(gaps, margin, alternative="less").pvalue
+        check("equivalence", (max(above, below), different))
+        """,
+        _equivalence,
+    ),
+    "clusters": Exercise(
+        "How sure is a pass rate?",
+        30,
+        """
+        240 answers belong to 60 families of four variants each. What is the standard error of the pass rate? Compare with the formula
+        for independent answers.
+        """,
+        """
+        import numpy as np
+
+        from tradeoffs.teaching import check, families
+
+        passed, family = families()
+        rng = np.random.default_rng(0)
+        rates = [rng.choice(passed, len(passed)).mean() for _ in range(2000)]
+        check("clusters", np.std(rates))
+        """,
+        """
+        rates = []
+        for _ in range(2000):
+            drawn = rng.choice(60, 60)
+            rates.append(np.concatenate([passed[family == f] for f in drawn]).mean())
+        check("clusters", np.std(rates))
+        """,
+        _clusters,
+    ),
+    "direction": Exercise(
+        "Whose taste is it?",
+        30,
+        """
+        A user chose between 400 pairs of responses. Their taste is a direction in the plane of helpfulness and verbosity. Which angle,
+        in degrees?
+        """,
+        """
+        import numpy as np
+
+        from tradeoffs.teaching import check, choices
+
+        gaps, first = choices()
+        angle = 0.0
+        check("direction", angle)
+        """,
+        """
+        from sklearn.linear_model import LogisticRegression
+
+        # Bradley and Terry: sigmoid(v . gap), without intercept
+        v = LogisticRegression(C=1e3, fit_intercept=False).fit(gaps, first).coef_[0]
+        angle = np.degrees(np.arctan2(v[1], v[0]))
+        check("direction", angle)
+        """,
+        _direction,
+    ),
+    "acceptance": Exercise(
+        "How much does a draft help?",
+        30,
+        """
+        A draft proposes tokens of the distribution $q$, the target wants $p$. With which chance is a proposal accepted, on average over
+        the five places, and how many tokens does a pass of the target give if four are drafted and acceptances are independent?
+        """,
+        """
+        import numpy as np
+
+        from tradeoffs.teaching import check, distributions
+
+        p, q = distributions()
+        alpha = (p.argmax(1) == q.argmax(1)).mean()
+        check("acceptance", (alpha, 1 + 4 * alpha))
+        """,
+        """
+        alpha = np.minimum(p, q).sum(1).mean()
+        check("acceptance", (alpha, (1 - alpha**5) / (1 - alpha)))
+        """,
+        _acceptance,
+    ),
+    "roofline": Exercise(
+        "What could the machine do?",
+        45,
+        """
+        Write a function that gives the most tokens per second that decoding can reach, for so many rows with so many tokens of context
+        each. Where do more rows stop helping?
+        """,
+        """
+        from tradeoffs.teaching import check, machine
+
+        m = machine()
+
+
+        def limit(rows, context):
+            return rows * m["bytes_per_s"] / (m["parameters"] * m["bytes_each"])
+
+
+        check("roofline", limit)
+        """,
+        """
+        def limit(rows, context):
+            weights = m["parameters"] * m["bytes_each"]
+            kv = 2 * m["layers"] * m["kv_heads"] * m["head_size"] * m["bytes_each"]
+            arithmetic = 2 * m["parameters"] * rows / m["flops_per_s"]
+            step = rows * context * kv / m["bytes_per_s"] + max(weights / m["bytes_per_s"], arithmetic)
+            return rows / step
+
+
+        check("roofline", limit)
+        """,
+        _roofline,
+    ),
+    "own-method": Exercise(
+        "A method of your own",
+        180,
+        """
+        Add an alignment method: a module with `train(parameters, folder)` and a line in the registry. An easy one is rejection sampling
+        for brevity alone. Train it for some steps, and see what it does to length.
+        """,
+        """
+        from tradeoffs.teaching import check
+
+        check("own-method", "runs/mine")
+        """,
+        """
+        import sys
+        import types
+
+        from tradeoffs.alignment import METHODS, align, rsft
+        from tradeoffs.parameters import AlignParameters
+
+
+        def train(parameters, folder):
+            return rsft.train(parameters.model_copy(update={"weights": [0.0, -1.0]}), folder)
+
+
+        # better in a file of its own: src/tradeoffs/alignment/shortest.py
+        sys.modules["shortest"] = types.ModuleType("shortest")
+        sys.modules["shortest"].train = train
+        METHODS["shortest"] = "shortest"
+        small = dict(prompts=4, samples=2, max_new_tokens=24, steps=2, batch_size=2)
+        align(AlignParameters(method="shortest", domain="general", out="runs/mine", **small))
+        check("own-method", "runs/mine")
+        """,
+        _own_method,
+    ),
+}
+EXERCISES = {
+    name: exercise._replace(
+        goal=" ".join(exercise.goal.split()), start=_flush(exercise.start), solution=_flush(exercise.solution)
+    )
+    for name, exercise in EXERCISES.items()
+}

@@ -1,0 +1,43 @@
+"""Every exercise's starting cell runs and is not yet right; its solution is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tradeoffs import teaching
+from tradeoffs.alignment import METHODS
+
+
+@pytest.mark.parametrize("name", list(teaching.EXERCISES))
+def test_the_start_runs_and_only_the_solution_is_right(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tradeoffs.alignment.run.METHODS", METHODS)
+    exercise = teaching.EXERCISES[name]
+    names: dict[str, Any] = {}
+    exec(exercise.start, names)
+    said = capsys.readouterr().out
+    assert said.startswith(f"{name}: not yet. ") and len(said.strip()) > len(f"{name}: not yet. ") + 20
+    try:
+        exec(exercise.solution, names)
+    finally:
+        METHODS.pop("shortest", None)
+    assert capsys.readouterr().out.strip().endswith(f"{name}: right.")
+
+
+def test_there_are_enough_of_them_for_ten_minutes_and_for_an_afternoon() -> None:
+    minutes = [exercise.minutes for exercise in teaching.EXERCISES.values()]
+    assert len(minutes) >= 8 and min(minutes) <= 10 and max(minutes) >= 120
+
+
+def test_an_unknown_exercise_is_named_with_what_there_is() -> None:
+    with pytest.raises(ValueError, match="name: got 'x'; accepts padding, "):
+        teaching.check("x", 1)
+
+
+def test_the_method_of_the_afternoon_is_none_of_the_built_in() -> None:
+    assert set(teaching.BUILT_IN) == set(METHODS)
