@@ -124,7 +124,7 @@ def _known_method(value: str) -> str:
     from tradeoffs.alignment import METHODS
 
     if value not in METHODS:
-        raise ValueError(f"accepts {', '.join(METHODS)}")
+        raise ValueError("accepts one of " + ", ".join(map(repr, METHODS)) + ", alignment methods")
     return value
 
 
