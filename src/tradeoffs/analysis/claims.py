@@ -124,7 +124,7 @@ def number(values: tuple[float, float, float]) -> str:
 
 def missing(what: str, command: str) -> Finding:
     """Nothing to judge by."""
-    return Finding(f"{what} missing; made by: {command}", UNMEASURED)
+    return Finding(f"{what} missing; made by: `{command}`", UNMEASURED)
 
 
 def c1(users: pd.DataFrame) -> Finding:
