@@ -223,7 +223,7 @@ def test_every_arm_is_timed_once_a_block_at_every_size(tiny: Path, tmp_path: Pat
     said: list[str] = []
     record = stage.throughput(asked(tiny, tmp_path), tell=lambda rows, p: said.append(str(len(rows))) or "told")
     found = frame(read_rows(tmp_path / "t" / "timings.jsonl", Timing))
-    assert said == ["4"]  # the pilot's: 2 blocks of 2, before anything else
+    assert said == ["8"]  # the pilot's: 2 blocks of 2 at 2 sizes, before anything else
     assert list(dict.fromkeys(found["kind"])) == ["pilot", "self-check", "policies"]
     main = found[found["kind"] == "policies"]
     arms = {"base", "copy", "control: slower", "control: longer"}
