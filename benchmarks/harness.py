@@ -13,18 +13,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import random
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from tradeoffs.analysis.throughput import t_interval
 from tradeoffs.inference.engine import Prompt, decode_batch
 from tradeoffs.inference.throughput import Arm, Bench
 from tradeoffs.models import load
@@ -36,12 +36,10 @@ ROWS, PROMPT_TOKENS, NEW_TOKENS = 8, 64, 24
 BOUND = 0.01
 
 
-def ratio(above: Sequence[float], below: Sequence[float]) -> dict[str, float]:
+def ratio(above: Sequence[float], below: Sequence[float]) -> dict[str, Any]:
     """Geometric mean of paired ratios with Student's 95 % interval."""
-    logs = np.log(np.array(above) / np.array(below))
-    half = float(stats.t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / math.sqrt(len(logs)))
-    centre = float(logs.mean())
-    return {"ratio": math.exp(centre), "low": math.exp(centre - half), "high": math.exp(centre + half)}
+    found = t_interval(np.log(np.array(above) / np.array(below)), "ratio")
+    return {"ratio": found.estimate, "low": found.low, "high": found.high}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,7 +11,7 @@ the RLHFlow guidebook, section 5.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tradeoffs.preferences.rewards import direction
+from tradeoffs.preferences.rewards import Reward, direction, weigh
 from tradeoffs.records import read_jsonl
 
 Array = NDArray[np.float64]
@@ -203,17 +203,15 @@ def regret(pool: Pool, prompts: Sequence[int], utility: Array, score: Array) -> 
     return float(np.mean(lost))
 
 
-def mean_with_interval(
-    values: Sequence[float], statistic: Callable[..., float] = np.mean
-) -> tuple[float, float, float]:
-    """A mean with its 95 % bootstrap interval (BCa where it is defined)."""
+def mean_with_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """A mean with its 95 % bootstrap interval (BCa); of equal values they themselves."""
     from scipy.stats import bootstrap
 
     data = np.asarray(values, dtype=np.float64)
     if np.ptp(data) == 0:
         return float(data[0]), float(data[0]), float(data[0])
-    found = bootstrap((data,), statistic, rng=np.random.default_rng(0)).confidence_interval
-    return float(statistic(data)), float(found.low), float(found.high)
+    found = bootstrap((data,), np.mean, rng=np.random.default_rng(0)).confidence_interval
+    return float(data.mean()), float(found.low), float(found.high)
 
 
 # c10: the algorithm figure's example: response -> (helpfulness, verbosity, printed weighted reward)
@@ -229,7 +227,7 @@ def example() -> pd.DataFrame:
     """
     rows = []
     for name, (helpful, verbose, printed) in EXAMPLE.items():
-        plus, minus = 0.8 * helpful + 0.6 * verbose, 0.8 * helpful - 0.6 * verbose
+        plus, minus = (weigh(Reward(helpful, verbose), (0.8, sign * 0.6)) for sign in (1, -1))
         fits = next((k for k, v in (("plus", plus), ("minus", minus)) if abs(v - printed) < 0.05), "neither")
         rows.append(
             {
