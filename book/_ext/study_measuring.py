@@ -41,7 +41,7 @@ def generation(found: dict[str, Any]) -> tables.Table:
         if way in found["medians"]:
             table.append([words, f"{found['medians'][way]:.1f}", f"{100 * found['shares'][way]:.0f} %"])
     return table + [
-        [words, f"× {found['ratios'][key]:.2f}", ""] for key, words in RATIOS.items() if key in found["ratios"]
+        [words, f"× {found['ratios'][key]:.3f}", ""] for key, words in RATIOS.items() if key in found["ratios"]
     ]
 
 
