@@ -1,10 +1,10 @@
 """Training: the registry, losses against hand-worked values, resumption, and an adapter that is one whole."""
 
 import contextlib
+import importlib
 import json
 import math
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -38,8 +38,11 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "adapter" / "adapter_model.safetensors")
 
 
-def test_every_method_of_the_parameters_is_registered() -> None:
-    assert set(METHODS) == set(get_args(AlignParameters.model_fields["method"].annotation))
+def test_every_registered_method_is_a_module_that_trains() -> None:
+    assert set(METHODS) >= {"sft", "ppo", "rloo", "dpo", "rsft", "rlvr", "rrhf", "scalarization", "dpa"}
+    for name, module in METHODS.items():
+        assert AlignParameters(method=name).method == name
+        assert callable(importlib.import_module(module).train)
 
 
 def test_sft_loss_is_the_mean_negative_log_likelihood_of_the_completion_alone(tiny: Path, tmp_path: Path) -> None:

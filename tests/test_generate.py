@@ -9,6 +9,7 @@ from tradeoffs.grading import read_answers
 from tradeoffs.inference import generate as stage
 from tradeoffs.inference.generate import generate
 from tradeoffs.parameters import GenerateParameters, ParameterError, check
+from tradeoffs.preferences.reward_model import Judge
 from tradeoffs.records import Answer, read_rows
 
 
@@ -16,7 +17,7 @@ from tradeoffs.records import Answer, read_rows
 def made(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Answers of the tiny model, best of three."""
     out = tmp_path_factory.mktemp("generate") / "best"
-    generate(_asked(tiny, out))
+    generate(_asked(tiny, out), Judge)
     return out
 
 
@@ -54,8 +55,8 @@ def test_killed_between_answers_and_rating_it_rates_what_is_there(
     with monkeypatch.context() as patch:
         patch.setattr(stage, "keep_best", killed)
         with pytest.raises(KeyboardInterrupt):
-            generate(_asked(tiny, tmp_path / "b"))
-    generate(_asked(tiny, tmp_path / "b"))
+            generate(_asked(tiny, tmp_path / "b"), Judge)
+    generate(_asked(tiny, tmp_path / "b"), Judge)
     rows, again = (read_rows(folder / "answers.jsonl", Answer) for folder in (made, tmp_path / "b"))
     told = [[(row.problem_id, row.sample, row.raw, row.kept, row.score) for row in part] for part in (rows, again)]
     assert told[0] == told[1]
@@ -65,3 +66,9 @@ def test_killed_between_answers_and_rating_it_rates_what_is_there(
 def test_best_of_one_greedy_answer_makes_no_sense(wrong: dict[str, float]) -> None:
     with pytest.raises(ParameterError, match="best_of: got more than 1"):
         check(GenerateParameters, {"best_of": 3, "temperature": 1.0} | wrong)
+
+
+def test_best_of_n_without_a_judge_is_refused_before_anything_is_loaded(tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="best_of: got 3 without a judge"):
+        generate(_asked(tiny, tmp_path / "b"))
+    assert not (tmp_path / "b").exists()

@@ -17,7 +17,8 @@ BASIS = {"records", "parameters", "progress", "processes"}
 ALLOWED: dict[str, set[str]] = {
     "__init__": set(),
     "records": set(),
-    "parameters": set(),
+    "methods": set(),
+    "parameters": {"methods"},
     "processes": set(),
     "progress": {"processes"},
     "profiles": {"parameters"},
@@ -26,9 +27,10 @@ ALLOWED: dict[str, set[str]] = {
     "grading": {"tasks", *BASIS},
     "inference": {"tasks", "models", "grading.extract", *BASIS},
     "preferences": {"tasks", "models", "grading", "inference.engine", "records", "progress", "processes"},
-    "alignment": {"preferences", "models", "tasks", "inference.engine", *BASIS},
+    "alignment": {"preferences", "models", "tasks", "inference.engine", "methods", *BASIS},
     "figures": set(),
-    "analysis": {"tasks", "records", "figures"},
+    "analysis": {"tasks", "records", "figures", "preferences.rewards"},
+    "teaching": {"alignment", "analysis"},
 }
 TYPES_ONLY = {"analysis": {"parameters"}}
 OUTSIDE = {"notebooks", "workflow", "book", "benchmarks", "tests"}

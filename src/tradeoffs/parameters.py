@@ -24,6 +24,8 @@ from pydantic import (
     model_validator,
 )
 
+from tradeoffs.methods import METHODS
+
 Model = TypeVar("Model", bound="Parameters")
 
 EXPONENT = re.compile(r"[-+]?\d+[eE][-+]?\d+")
@@ -121,8 +123,6 @@ OptionalAngle = Annotated[
 
 
 def _known_method(value: str) -> str:
-    from tradeoffs.alignment import METHODS
-
     if value not in METHODS:
         raise ValueError("accepts one of " + ", ".join(map(repr, METHODS)) + ", alignment methods")
     return value

@@ -1,4 +1,4 @@
-"""The registry of methods, and what is the same for all of them: claim the folder, train, record."""
+"""What is the same for all methods: claim the folder, train, record."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from tradeoffs import processes
+from tradeoffs.methods import METHODS
 from tradeoffs.parameters import AlignParameters
 from tradeoffs.preferences.data import identify
 from tradeoffs.records import (
@@ -19,20 +20,6 @@ from tradeoffs.records import (
     read_rows,
     write_record,
 )
-
-# name -> module with `train(parameters, folder) -> dict`; a new method is a file and a line here
-METHODS: dict[str, str] = {
-    "sft": "tradeoffs.alignment.sft",
-    "ppo": "tradeoffs.alignment.ppo",
-    "rloo": "tradeoffs.alignment.rloo",
-    "dpo": "tradeoffs.alignment.dpo",
-    "rsft": "tradeoffs.alignment.rsft",
-    "rlvr": "tradeoffs.alignment.rlvr",
-    "rrhf": "tradeoffs.alignment.rrhf",
-    "scalarization": "tradeoffs.alignment.scalarization",
-    "dpa": "tradeoffs.alignment.dpa",
-}
-
 
 IDLE = (
     "nothing was learnt, every gradient was zero: no sampled response earned another reward than its fellows; give a start policy that "

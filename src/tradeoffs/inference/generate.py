@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tradeoffs.grading import extract
 from tradeoffs.inference import server
@@ -37,14 +37,32 @@ from tradeoffs.tasks.prompts import Question
 PROBE_TOKENS = 12
 
 
-def generate(parameters: GenerateParameters) -> Record:
+class Judge(Protocol):
+    """Rates answers for best of n, such as `tradeoffs.preferences.reward_model.Judge`; `about` is what the record says of it."""
+
+    about: dict[str, Any]
+
+    def __call__(self, answers: Sequence[tuple[Question, str]]) -> Sequence[float]:
+        """One score for each answer to its question; the highest is kept."""
+
+
+def generate(parameters: GenerateParameters, judge: Callable[[str, str, str], Judge] | None = None) -> Record:
     """Answer the problems and write `answers.jsonl` and `record.json` into `parameters.out`.
 
     A finished folder is returned as it is; an interrupted one goes on after its last complete batch (servers: its last answer).
 
+    Args:
+        parameters: the notebook's.
+        judge: makes what chooses among `best_of` answers, given model, dtype and device.
+
     Raises:
-        ValueError: unknown model, adapter or problem set, a server that is not there, or a folder that holds another run.
+        ValueError: unknown model, adapter or problem set, a server that is not there, best of n without a judge, or a folder that holds
+            another run.
     """
+    if parameters.best_of > 1 and judge is None:
+        raise ValueError(
+            f"best_of: got {parameters.best_of} without a judge; accepts generate(p, judge=tradeoffs.preferences.reward_model.Judge)"
+        )
     resolve_device(parameters.device)
     problems = stratified(load_problems(parameters.problems), parameters.limit)
     inputs = {"adapter_sha256": adapter_digest(parameters.adapter)}
@@ -86,8 +104,9 @@ def generate(parameters: GenerateParameters) -> Record:
     engine.probe()
     answers = read_rows(path, Answer)
     judged: dict[str, Any] = {}
-    if parameters.best_of > 1:
-        answers, judged = keep_best(answers, {p["metadata"]["problem_id"]: p["prompt"] for p in problems}, parameters)
+    if judge and parameters.best_of > 1:
+        rate = judge(parameters.model, parameters.dtype, parameters.device)
+        answers, judged = keep_best(answers, {p["metadata"]["problem_id"]: p["prompt"] for p in problems}, rate)
         write_text(path, "".join(row.model_dump_json() + "\n" for row in answers))
     record = Record(
         stage="generate",
@@ -108,11 +127,11 @@ def generate(parameters: GenerateParameters) -> Record:
 
 
 def keep_best(
-    answers: Sequence[Answer], prompts: Mapping[int, str], parameters: GenerateParameters
+    answers: Sequence[Answer], prompts: Mapping[int, str], judge: Judge
 ) -> tuple[list[Answer], dict[str, Any]]:
     """Best of n: rate every answer to a problem and keep the best (ties: the first sample).
 
-    The judge is the study's scalar reward model on the model before any tuning, which is what policies are aligned to; it reads each answer
+    The study's judge is the scalar reward model on the model before any tuning, which is what policies are aligned to; it reads each answer
     with its prompt, and its time is part of what the answer cost. An answer that was cut is kept only where all were.
 
     Returns:
@@ -120,16 +139,11 @@ def keep_best(
 
     Source: best of n is what rejection sampling fine-tuning learns to do in one attempt (RLHFlow guidebook, section 3.5).
     """
-    from tradeoffs.preferences.reward_model import features, load_or_fit
-
     done = [row for row in answers if row.finish != "failed"]
     if not done:
         return list(answers), {}
-    base = load(parameters.model, dtype=parameters.dtype, device=parameters.device)
-    judge = load_or_fit(base, parameters.model)
     began = time.perf_counter()
-    texts: list[tuple[Question, str]] = [(code_messages(prompts[row.problem_id]), row.raw) for row in done]
-    scores = judge.rate(features(base, texts), ["helpfulness"])[:, 0]
+    scores = judge([(code_messages(prompts[row.problem_id]), row.raw) for row in done])
     share = (time.perf_counter() - began) / len(done)
     rated = {_key(row): float(score) for row, score in zip(done, scores, strict=True)}
     best: dict[int, Answer] = {}
@@ -142,7 +156,7 @@ def keep_best(
             | {"judge_s": share if _key(row) in rated else 0.0}
         )
         for row in answers
-    ], {"reward_model": judge.summary(), "judge_s": share * len(done)}
+    ], {"reward_model": judge.about, "judge_s": share * len(done)}
 
 
 def _key(row: Answer) -> tuple[int, ...]:

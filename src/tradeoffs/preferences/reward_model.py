@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tradeoffs.inference.engine import pad_left
-from tradeoffs.models import Policy, cache_folder
+from tradeoffs.models import Policy, cache_folder, load
 from tradeoffs.preferences.attributes import fit_attributes
 from tradeoffs.preferences.data import Ratings, identify, read_pairs, read_ratings
 from tradeoffs.preferences.rewards import verbosity
@@ -428,3 +428,22 @@ def load_or_fit(
     model = fit(policy, kind, data, seed, limit=limit)
     write_text(path, json.dumps(model._asdict()))
     return model
+
+
+class Judge:
+    """Rates answers for best of n (`tradeoffs.inference.generate`) by the scalar reward model on a model before any tuning."""
+
+    def __init__(self, model: str, dtype: str = "auto", device: str = "auto") -> None:
+        """Load the model and its reward model, which is fitted the first time.
+
+        Raises:
+            ValueError: unknown model.
+        """
+        self.policy = load(model, dtype=dtype, device=device)
+        self.head = load_or_fit(self.policy, model)
+        self.about = self.head.summary()
+
+    def __call__(self, answers: Sequence[tuple[Question, str]]) -> list[float]:
+        """Helpfulness, from 0 to 100, of each answer to its question."""
+        rated: list[float] = self.head.rate(features(self.policy, answers), ["helpfulness"])[:, 0].tolist()
+        return rated
