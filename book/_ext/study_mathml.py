@@ -26,5 +26,5 @@ def inline(translator: Any, node: nodes.math) -> None:
 
 def block(translator: Any, node: nodes.math_block) -> None:
     """Write a formula on a line of its own."""
-    translator.body.append(f'<div class="math-block">{_mathml(node.astext(), as_block=True)}</div>\n')
+    translator.body.append(f'<div class="math-block" tabindex="0">{_mathml(node.astext(), as_block=True)}</div>\n')
     raise nodes.SkipNode

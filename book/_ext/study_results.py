@@ -23,6 +23,7 @@ import study_learning
 import study_mathml
 import study_measuring
 import study_notebooks
+import study_pages
 import study_tables as tables
 import study_teaching
 from study_tables import POLICY_COLUMNS, short_commit, shown
@@ -274,4 +275,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register with Sphinx; runs before the table of contents looks for notebooks (priority 900)."""
     app.add_html_math_renderer("mathml", (study_mathml.inline, None), (study_mathml.block, None))
     app.connect("config-inited", prepare, priority=100)
+    app.connect("html-page-context", study_pages.finish, priority=900)  # after the theme has had its say
+    app.connect("build-finished", study_pages.lighten)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
