@@ -30,7 +30,7 @@ from tradeoffs.analysis.dose import dials, dose_response, slope
 from tradeoffs.analysis.policies import adjust, attainment, front_shares, group_table
 from tradeoffs.analysis.resampling import Quantity, bootstrap_p, estimate, interval, sign_flip_p
 from tradeoffs.analysis.stage import COMPARED, ESTIMATES, VERDICTS
-from tradeoffs.analysis.wording import digits, group, span
+from tradeoffs.analysis.wording import Found, digits, group, span
 from tradeoffs.parameters import AnalyseParameters
 from tradeoffs.records import Answer, Record, Timing, TrainingStep, append_jsonl, provenance, read_record, write_record
 from tradeoffs.records import Verdict as VerdictRow
@@ -691,17 +691,17 @@ def test_sentences_follow_the_data(runs: Path) -> None:
     assert list(texts) == ["efficiency", "answers", "correctness"]
     assert "equivalent within the margin for sft (" in texts["efficiency"]
     assert "different for dpo (×1.100 [" in texts["efficiency"]
-    assert "tokens per answer: lower for sft (" in texts["answers"]
-    assert "no difference seen for dpo" in texts["answers"]
-    assert "the pass rate: higher for sft (" in texts["correctness"]
-    assert "no difference seen for dpo (" in texts["correctness"]
+    assert "tokens per answer are lower for sft (" in texts["answers"]
+    assert "not seen to differ for dpo" in texts["answers"]
+    assert "the pass rate is higher for sft (" in texts["correctness"]
+    assert "not seen to differ for dpo (there, true differences below about" in texts["correctness"]
     assert not any(mark in text for text in texts.values() for mark in "$\\{}_")
 
 
 def test_swapping_the_baseline_swaps_the_words(runs: Path) -> None:
     texts = run(parameters(runs, "sft", "base")).summary["headline"]
-    assert "the pass rate: lower for base (" in texts["correctness"]
-    assert "tokens per answer: higher for base (" in texts["answers"]
+    assert "the pass rate is lower for base (" in texts["correctness"]
+    assert "tokens per answer are higher for base (" in texts["answers"]
 
 
 def test_missing_arms_are_named_with_the_command_that_makes_them(runs: Path) -> None:
@@ -751,12 +751,16 @@ def test_arms_answered_with_other_settings_or_fewer_problems_are_reported(runs: 
     assert any("answers of few to" in gap["what"] for gap in summary["missing"])
 
 
-def test_long_lists_of_policies_to_which_nothing_happened_go_without_numbers() -> None:
-    same = {name: ("no difference seen", f"{name}!") for name in "abcd"}
-    order = ["higher", "no difference seen"]
-    assert group({"x": ("higher", "×2")} | same, order) == "higher for x (×2); no difference seen for a, b, c, d"
-    del same["d"]
-    assert group(same, order) == "no difference seen for a (a!), b (b!), c (c!)"
+def test_of_many_policies_their_number_and_the_farthest_are_said() -> None:
+    far = {name: Found("lower", f"×0.{9 - n}", float(n)) for n, name in enumerate("abcd")}
+    order = ["higher", "lower"]
+    assert group({"x": Found("higher", "×2")} | far, order) == "higher for x (×2), lower for 4 of 5 (farthest: d ×0.6)"
+    assert group(far, order) == "lower for all 4 others (farthest: d ×0.6)"
+    assert group(far, order, bare=["lower"]) == "lower for all 4 others"
+    few = {name: far[name] for name in "ab"}
+    assert (
+        group(few, order) == "lower for a (×0.9) and b (×0.8)" and group(few, order, ["lower"]) == "lower for a and b"
+    )
 
 
 def test_a_policy_that_learnt_nothing_is_reported(runs: Path) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 GREY = "#7a7a7a"
 BLUE = "#1a82c4"  # Okabe-Ito's blue, lightened until it stands out from black as well as from white
@@ -137,13 +138,64 @@ def pass_rate(policies: pd.DataFrame) -> Figure:
     return _per_policy(policies, "pass_rate", "answers that pass (% of graded answers), 95 % interval", scale=100)
 
 
+CHANNELS = {
+    "tokens_per_answer": ("tokens an\nanswer (tokens)", 1.0),
+    "tokens_per_s": ("÷ tokens a\nsecond (tokens/s)", 1.0),
+    "pass_rate": ("÷ answers that\npass (%)", 100.0),
+    "seconds_per_correct": ("= time a right\nanswer (s)", 1.0),
+}
+
+
 def seconds_per_correct(policies: pd.DataFrame) -> Figure:
-    """What does a correct answer cost?
+    """What does a correct answer cost, and which of the three things that it is made of decides?
+
+    One column each for length, pace, correctness, and their product. All have a logarithmic axis on which a factor has the same length, so
+    that shifts from the baseline in the first three add up to the shift in the last.
 
     Args:
         policies: the table `policies.csv`, baseline first.
     """
-    return _per_policy(policies, "seconds_per_correct", "generation time per correct answer (s), 95 % interval")
+    columns = {name: _metric(policies, name).drop_duplicates("name").set_index("name") for name in CHANNELS}
+    names = list(dict.fromkeys(policies["arm"]))
+    figure, axes = _figure(0.9 + 0.36 * max(1, len(names)), len(CHANNELS))
+    reaches = {}
+    for name, (_, scale) in CHANNELS.items():
+        numbers = columns[name][["estimate", "low", "high"]].to_numpy(float) * scale
+        numbers = numbers[np.isfinite(numbers) & (numbers > 0)]
+        reaches[name] = (float(numbers.min()), float(numbers.max())) if len(numbers) else (1.0, 1.0)
+    width = 1.5 * max(1.5, *(high / low for low, high in reaches.values()))  # a factor, the same for all columns
+    for axis, (name, (label, scale)) in zip(axes, CHANNELS.items(), strict=True):
+        middle = math.sqrt(reaches[name][0] * reaches[name][1])
+        axis.set_xscale("log")
+        axis.set_xlim(middle / math.sqrt(width), middle * math.sqrt(width))
+        for y, policy in enumerate(names):
+            row = columns[name].loc[policy] if policy in columns[name].index else None
+            _factor(axis, y, row, scale, GREY if policy == names[0] else BLUE)
+            if y == 0 and row is not None and row["estimate"] > 0:
+                axis.axvline(row["estimate"] * scale, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
+        axis.set_yticks(range(len(names)), names if axis is axes[0] else [""] * len(names))
+        axis.set_ylim(len(names) - 0.4, -0.8)
+        axis.tick_params(axis="y", length=0)
+        axis.spines["left"].set_visible(False)
+        axis.xaxis.set_major_locator(LogLocator(subs=(1.0,) if width > 30 else (1.0, 3.0), numticks=4))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.minorticks_off()
+        axis.set_xlabel(label)
+    return _settle(figure)
+
+
+def _factor(axis: Axes, y: float, row: pd.Series | None, scale: float, colour: str) -> None:
+    """One policy on a logarithmic axis; no estimate, or one of zero, is written where it would stand."""
+    if row is None or pd.isna(row["estimate"]) or row["estimate"] <= 0:
+        text = "0" if row is not None and row["estimate"] == 0 else "not measured"
+        axis.text(0.02, y, text, transform=axis.get_yaxis_transform(), color=colour, va="center", fontsize=FONT_PT - 2)
+        return
+    x = float(row["estimate"]) * scale
+    low, high = (limit if pd.notna(limit) and limit > 0 else math.nan for limit in (row["low"], row["high"]))
+    _whisker(axis, y, x, low, high, scale, colour)
+    axis.annotate(
+        _number(x), (x, y), xytext=(0, 5), textcoords="offset points", ha="center", color=colour, fontsize=FONT_PT - 2
+    )
 
 
 def tokens_per_answer(policies: pd.DataFrame) -> Figure:

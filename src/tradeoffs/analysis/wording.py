@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from tradeoffs.analysis.estimates import NO_DIFFERENCE, NOT_MEASURED
 from tradeoffs.records import Record
@@ -17,8 +18,8 @@ THROUGHPUT_WORDS = {
     "both": "different, but within the margin",
     "inconclusive": "inconclusive",
 }
-# Verdicts of which a longer list is easier to read without numbers, which the tables have.
-QUIET, MOST_NUMBERS = (NO_DIFFERENCE, THROUGHPUT_WORDS["equivalent"], THROUGHPUT_WORDS["inconclusive"]), 3
+SAID = {"higher": "higher", "lower": "lower", NO_DIFFERENCE: "not seen to differ", NOT_MEASURED: "not measured"}
+MOST_NAMED = 2  # of more policies with one verdict, their number and the most extreme say more than a list, which the tables have
 COLUMNS = {
     "pass_rate": "pass rate, %",
     "tokens_per_answer": "tokens/answer",
@@ -65,27 +66,45 @@ def _ratio(value: Mapping[str, Any]) -> str:
     return f"×{write(value['estimate'])} [{span(value['low'], value['high'], write)}]"
 
 
-def group(items: Mapping[str, tuple[str, str]], order: Sequence[str], bare: Sequence[str] = ()) -> str:
-    """List policies by verdict.
+class Found(NamedTuple):
+    """What a sentence says of one policy: its verdict, its numbers in words, and how far from no change it lies."""
+
+    verdict: str
+    numbers: str
+    size: float = 0.0
+
+
+def group(items: Mapping[str, Found], order: Sequence[str], bare: Sequence[str] = ()) -> str:
+    """Say which policies have which verdict: by name and numbers where they are few, else how many, and the farthest from no change.
 
     Args:
-        items: policy -> (verdict, numbers).
+        items: by policy.
         order: verdicts in the order of the text.
-        bare: verdicts whose numbers are left out; so are those of `QUIET` with more than `MOST_NUMBERS` policies.
+        bare: verdicts whose numbers are left out.
     """
     parts = []
     for word in order:
-        own = {policy: numbers for policy, (found, numbers) in items.items() if found == word}
-        plain = word in bare or (word in QUIET and len(own) > MOST_NUMBERS)
-        named = list(own) if plain else [f"{policy} ({numbers})" for policy, numbers in own.items()]
-        if named:
-            parts.append(f"{word} for {', '.join(named)}")
-    return "; ".join(parts)
+        own = {policy: found for policy, found in items.items() if found.verdict == word}
+        far = max(own, key=lambda policy: own[policy].size, default="")
+        if len(own) > MOST_NAMED:
+            many = f"all {len(own)} others" if len(own) == len(items) else f"{len(own)} of {len(items)}"
+            parts.append(f"{word} for {many}" + ("" if word in bare else f" (farthest: {far} {own[far].numbers})"))
+        elif own:
+            named = [policy if word in bare else f"{policy} ({found.numbers})" for policy, found in own.items()]
+            parts.append(f"{word} for {' and '.join(named)}")
+    return ", ".join(parts)
 
 
-def _compared(comparisons: Mapping[str, Any], metric: str, show: Callable[[Mapping[str, Any]], str]) -> str:
-    items = {arm: (found[metric]["verdict"], show(found[metric])) for arm, found in comparisons.items()}
-    return group(items, ["higher", "lower", NO_DIFFERENCE, NOT_MEASURED], bare=[NOT_MEASURED])
+def _found(value: Mapping[str, Any], verdict: str) -> Found:
+    estimate = value["estimate"]
+    if value["kind"] == "ratio":
+        return Found(verdict, _ratio(value), abs(math.log(estimate)) if estimate else 0.0)
+    return Found(verdict, _share(value), abs(estimate or 0.0))
+
+
+def _compared(comparisons: Mapping[str, Any], metric: str) -> str:
+    items = {arm: _found(found[metric], SAID[found[metric]["verdict"]]) for arm, found in comparisons.items()}
+    return group(items, list(SAID.values()), bare=[SAID[NO_DIFFERENCE], SAID[NOT_MEASURED]])
 
 
 def headline(summary: Mapping[str, Any]) -> dict[str, str]:
@@ -104,15 +123,17 @@ def headline(summary: Mapping[str, Any]) -> dict[str, str]:
 
 def _efficiency(summary: Mapping[str, Any]) -> str:
     found, setting, base = summary["throughput"], summary["throughput_setting"], summary["baseline"]
-    others = {name: (row["verdict"], _ratio(row["ratio"])) for name, row in found.items() if name != base}
+    others = {
+        name: _found(row["ratio"] | {"kind": "ratio"}, THROUGHPUT_WORDS[row["verdict"]])
+        for name, row in found.items()
+        if name != base
+    }
     if base not in found or not others:
         return f"Tokens per second were not compared: there are no timings of {base} and another policy ({REMEDY})."
-    words = {name: (THROUGHPUT_WORDS[word], numbers) for name, (word, numbers) in others.items()}
     return (
         f"At forced lengths ({setting['prompt_tokens']} prompt and {setting['new_tokens']} new tokens a row, "
-        f"{' and '.join(map(str, setting['batch_sizes']))} rows, {setting['blocks']} blocks), tokens per second relative to {base}, "
-        f"equivalence margin ±{100 * setting['margin']:g} %: "
-        f"{group(words, list(THROUGHPUT_WORDS.values()))}."
+        f"{' and '.join(map(str, setting['batch_sizes']))} rows, {setting['blocks']} blocks), tokens per second relative to {base} are "
+        f"{group(others, list(THROUGHPUT_WORDS.values()))}; the margin is ±{100 * setting['margin']:g} %."
     )
 
 
@@ -120,15 +141,21 @@ def _base(summary: Mapping[str, Any], metric: str) -> Any:
     return summary["policies"].get(summary["baseline"], {}).get(metric, {}).get("estimate")
 
 
+def _with_span(summary: Mapping[str, Any], metric: str, unit: str, scale: float = 1.0) -> str:
+    """The baseline's value with its interval."""
+    value = summary["policies"][summary["baseline"]][metric]
+    limits = span(value["low"], value["high"], lambda limit: digits(limit, scale))
+    return f"{digits(value['estimate'], scale)} {unit} [{limits}]"
+
+
 def _answers(summary: Mapping[str, Any]) -> str:
     base, comparisons = summary["baseline"], summary["comparisons"]
-    if not comparisons:
+    if not comparisons or _base(summary, "tokens_per_answer") is None:
         return f"Costs per answer were not compared: there are no answers of {base} and another policy ({REMEDY})."
     return (
-        f"Left to stop by itself, {base} needs {digits(_base(summary, 'tokens_per_answer'))} tokens and "
-        f"{digits(_base(summary, 'seconds_per_answer'))} s an answer; relative to it, tokens per answer: "
-        f"{_compared(comparisons, 'tokens_per_answer', _ratio)}. Seconds per answer: "
-        f"{_compared(comparisons, 'seconds_per_answer', _ratio)}."
+        f"Left to stop by itself, {base} needs {_with_span(summary, 'tokens_per_answer', 'tokens')} and "
+        f"{_with_span(summary, 'seconds_per_answer', 's')} an answer; relative to it, tokens per answer are "
+        f"{_compared(comparisons, 'tokens_per_answer')}; seconds per answer are {_compared(comparisons, 'seconds_per_answer')}."
     )
 
 
@@ -149,12 +176,11 @@ def _correctness(summary: Mapping[str, Any]) -> str:
     spent = _base(summary, "seconds_per_correct")
     cost = "no answer of it passed, so its seconds per correct answer are unbounded"
     if spent is not None:
-        cost = f"{digits(spent)} s per correct answer"
+        cost = f"{_with_span(summary, 'seconds_per_correct', 's')} per correct answer"
     return (
-        f"{base} passes {digits(_base(summary, 'pass_rate'), 100)} % of {_base(summary, 'graded'):,.0f} "
-        f"graded answers ({cost}); "
-        f"relative to it, the pass rate: {_compared(comparisons, 'pass_rate', _share)}{_missed(comparisons)}. "
-        f"Seconds per correct answer: {_compared(comparisons, 'seconds_per_correct', _ratio)}."
+        f"{base} passes {_with_span(summary, 'pass_rate', '%', 100)} of {_base(summary, 'graded'):,.0f} graded answers ({cost}); "
+        f"relative to it, the pass rate is {_compared(comparisons, 'pass_rate')}{_missed(comparisons)}; seconds per correct answer "
+        f"are {_compared(comparisons, 'seconds_per_correct')}."
     )
 
 
