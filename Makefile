@@ -84,7 +84,7 @@ model: .stamps/study
 	@$(STUDY)/tradeoffs prepare 2>/dev/null || $(STUDY)/tradeoffs prepare
 
 clean: ## remove stage outputs and the rendered book; keep environments, cache and results/
-	rm -rf runs _build book/_results book/lab .snakemake
+	rm -rf runs _build book/_results book/lab book/api .snakemake
 
 distclean: clean ## also remove the environments
 	rm -rf .venv .venv-grading .stamps

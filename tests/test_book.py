@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import json
 import os
@@ -10,6 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import zipfile
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -253,9 +255,10 @@ def write_results(folder: Path, *, length_ratio: float = 0.5, verdict: str = "eq
 def build(folder: Path) -> dict[str, Text]:
     """Build a copy of the book that reads `folder/results`; warnings are errors."""
     if not (folder / "book").exists():
-        made = shutil.ignore_patterns("_results", "lab", "_build", "__pycache__")
+        made = shutil.ignore_patterns("_results", "lab", "api", "_build", "__pycache__")
         shutil.copytree(ROOT / "book", folder / "book", ignore=made)
-        shutil.copy(ROOT / "_config.yml", folder)
+        for name in ("_config.yml", "CITATION.cff", "CHANGELOG.md"):
+            shutil.copy(ROOT / name, folder)
         (folder / "src").symlink_to(ROOT / "src")  # chapters show code
     command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", "book"]
     command += ["--config", "_config.yml", "--path-output", ".", "-W", "-n", "--keep-going"]
@@ -387,6 +390,59 @@ def test_commands_on_the_rerun_page_name_known_parameters() -> None:
         words = shlex.split(command)
         fields = MODELS[Path(words[1]).stem].model_fields
         assert {words[i + 1] for i, word in enumerate(words) if word == "-p"} <= set(fields), command
+
+
+def test_every_table_and_record_is_one_click_away(full: tuple[Path, dict[str, Text]]) -> None:
+    folder, pages = full
+    names = {path.stem for path in (folder / "results/laptop/tables").glob("*.csv")}
+    downloads = {path.name for path in (folder / "_build/html/_downloads").rglob("*.*")}
+    assert {f"{name}.csv" for name in names} <= downloads
+    (archive,) = (folder / "_build/html/_downloads").rglob("results.zip")
+    with zipfile.ZipFile(archive) as inside:
+        kept = set(inside.namelist())
+    assert {f"laptop/tables/{name}.csv" for name in names} | {
+        "laptop/record.json",
+        "laptop/stages/align-dpo.json",
+    } <= kept
+    assert all(name in pages["reference.html"].text for name in names)
+
+
+def test_every_public_function_is_in_the_reference(full: tuple[Path, dict[str, Text]]) -> None:
+    _, pages = full
+    for path in (ROOT / "src/tradeoffs").rglob("*.py"):
+        parts = path.relative_to(ROOT / "src/tradeoffs").with_suffix("").parts
+        if parts == ("__init__",) or "synthetic" in parts:
+            continue
+        if parts[0] in ("processes", "progress"):  # plumbing
+            continue
+        text = pages[f"api/{parts[0]}.html"].text
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name[0] != "_" and ast.get_docstring(node):
+                assert node.name in text, (path, node.name)
+
+
+def test_a_docstring_is_rendered_as_text_and_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "book" / "_ext")
+    import study_api
+
+    text = "First a_b * c, `x_y`.\n\n    min_W as it stands\n\nArgs:\n    one: shape (n,)\n        and more.\n    two: last.\n\n"
+    text += "Source: a paper."
+    assert study_api.rendered(text).split("\n") == [
+        r"First a\_b \* c, `x_y`.",
+        "",
+        "    min_W as it stands",
+        "",
+        "",
+        "**Args**",
+        "",
+        "- one: shape (n,)",
+        "  and more.",
+        "- two: last.",
+        "",
+        "",
+        "**Source** a paper.",
+        "",
+    ]
 
 
 def test_the_extension_knows_results_only() -> None:

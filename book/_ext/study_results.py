@@ -14,10 +14,12 @@ import json
 import os
 import re
 import shutil
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import study_api
 import study_grading
 import study_learning
 import study_mathml
@@ -230,7 +232,27 @@ def stage(results: Results, source: Path, wanted: set[str]) -> list[str]:
             missing.append(f"{kind.removesuffix('s')} `{stem}`")
     if usable:
         study_notebooks.stage(results.folder / "lab", source / "lab")
+    _data(results, source / "_results")
     return missing
+
+
+def _data(results: Results, target: Path) -> None:
+    """Write `data.md`, a list of all tables, and `results.zip`, which holds them and every record."""
+    files = sorted((results.folder / "tables").glob("*.csv")) if results.reason is None else []
+    lines = ["| Table | Rows | Columns |", "|---|---|---|"]
+    for path in files:
+        rows = tables.read(path)
+        (target / "csv").mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target / "csv" / path.name)
+        names = ", ".join(f"`{name}`" for name in (rows[0] if rows else []))
+        lines.append(f"| [{path.stem}](_results/csv/{path.name}) | {len(rows)} | {names} |")
+    target.mkdir(parents=True, exist_ok=True)
+    text = "\n".join(lines) if files else f"Not made yet: `{results.command}` makes them."
+    (target / "data.md").write_text(text + "\n", encoding="utf-8")
+    with zipfile.ZipFile(target / "results.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        records = [*results.folder.glob("record.json"), *sorted(results.folder.glob("stages/*.json"))]
+        for path in [*files, *(records if results.reason is None else [])]:
+            archive.write(path, path.relative_to(results.folder.parent))
 
 
 def notice(results: Results, missing: list[str]) -> str:
@@ -256,6 +278,7 @@ def prepare(app: Sphinx, config: Config) -> None:
     pages = "\n".join(path.read_text(encoding="utf-8") for path in sorted(source.glob("*.md")))
     missing = stage(results, source, set(ASSET.findall(pages)))
     study_teaching.stage(source)
+    study_api.stage(source, source.parent / "src" / "tradeoffs")
     for chapter in (study_grading, study_measuring):
         chapter.stage(results.folder.parent / "benchmarks", source)
     study_learning.stage(results.folder.parent, source)
