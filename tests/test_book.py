@@ -445,6 +445,20 @@ def test_a_docstring_is_rendered_as_text_and_lists(monkeypatch: pytest.MonkeyPat
     ]
 
 
+@pytest.mark.parametrize("url", ["https://github.com/some-one/a.study", "git@github.com:some-one/a.study.git"])
+def test_a_public_repository_gets_launch_links(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str) -> None:
+    monkeypatch.syspath_prepend(ROOT / "book" / "_ext")
+    import study_launch
+
+    monkeypatch.setenv("TRADEOFFS_REPOSITORY", "/home/me/study.git")
+    assert "TRADEOFFS_REPOSITORY=" in study_launch.links(tmp_path) and "Colab" not in study_launch.links(tmp_path)
+    monkeypatch.setenv("TRADEOFFS_REPOSITORY", url)
+    text = study_launch.links(tmp_path)
+    assert set(study_launch.NOTEBOOKS) == {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert "(https://colab.research.google.com/github/some-one/a.study/blob/main/notebooks/grade.ipynb)" in text
+    assert "(https://mybinder.org/v2/gh/some-one/a.study/main?labpath=notebooks%2Fgrade.ipynb)" in text
+
+
 def test_the_extension_knows_results_only() -> None:
     for path in (ROOT / "book/_ext").glob("*.py"):
         assert "tradeoffs" not in re.findall(r"^\s*(?:import|from) (\w+)", path.read_text(), re.MULTILINE), path

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import study_api
 import study_grading
+import study_launch
 import study_learning
 import study_mathml
 import study_measuring
@@ -285,7 +286,7 @@ def prepare(app: Sphinx, config: Config) -> None:
     text = (
         substitutions(results)
         | study_learning.substitutions(results.folder.parent)
-        | {"profile": f"`{profile}`", "command": f"`{results.command}`"}
+        | {"profile": f"`{profile}`", "command": f"`{results.command}`", "launch": study_launch.links(source.parent)}
     )
     unknown = sorted(set(KEY.findall(pages)) - set(text) - {"notice"})
     if unknown and not results.reason:
