@@ -21,7 +21,7 @@ export PYTHONWARNINGS := ignore::DeprecationWarning,ignore::FutureWarning
 # No stage may reach a hub unless a model or problem set from there is asked for: make study MODEL=owner/name HF_HUB_OFFLINE=0
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help study test check setup model book run clean distclean
+.PHONY: help study test check setup model book pdf run clean distclean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ run: setup
 book: .stamps/study ## render the book from results/ (no model is run)
 	@$(STUDY)/jupyter-book build book --config _config.yml --path-output . -W -n --keep-going --quiet
 	@echo "the book: file://$(CURDIR)/_build/html/index.html"
+
+pdf: book ## print the main chapters and the poster (needs Chromium)
+	@$(STUDY)/python workflow/printed.py
 
 test: setup ## set up and run the tests
 	$(STUDY)/python -m pytest -q

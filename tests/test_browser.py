@@ -6,6 +6,8 @@ import functools
 import http.server
 import re
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -184,3 +186,18 @@ def test_formulas_take_up_space(browser: object, address: str) -> None:
         boxes = [formula.bounding_box() for formula in page.locator("article math").all()]
         assert len(boxes) > 5 and all(box and box["width"] > 3 and box["height"] > 3 for box in boxes), name
     page.close()
+
+
+def test_the_main_chapters_and_the_poster_print(browser: object, published: Path) -> None:
+    """The poster is one page; the chapters are many, and their links within the book stay."""
+    folder = published.parents[1]
+    told = subprocess.run(
+        [sys.executable, ROOT / "workflow/printed.py"], cwd=folder, capture_output=True, text=True, timeout=300
+    )
+    assert told.returncode == 0, told.stderr[-2000:]
+    counts = {}
+    for name in ("poster", "book"):
+        content = (folder / f"_build/{name}.pdf").read_bytes()
+        assert content.startswith(b"%PDF")
+        counts[name] = len(re.findall(rb"/Type\s*/Page\b", content))
+    assert counts["poster"] == 1 and counts["book"] > 30
