@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -37,9 +38,9 @@ def command(model: Path) -> list[str]:
 def study(tmp_path_factory: pytest.TempPathFactory, tiny: Path, grading_python: Path) -> dict[str, object]:
     """Run the smoke study in a copy of the project: kill it in its third stage, run it again, then run it once more."""
     place = tmp_path_factory.mktemp("study")
-    for name in ("notebooks", "workflow", "config", "book", "_config.yml"):
+    for name in ("notebooks", "workflow", "config", "book", "_config.yml", "CITATION.cff", "CHANGELOG.md"):
         source = ROOT / name
-        ignore = shutil.ignore_patterns("_results", "lab", "__pycache__")
+        ignore = shutil.ignore_patterns("_results", "lab", "api", "__pycache__")
         shutil.copytree(source, place / name, ignore=ignore) if source.is_dir() else shutil.copy(source, place / name)
     (place / "src").symlink_to(ROOT / "src")  # the book shows code
     # A clone holds results that someone else committed; they stand for no stage that ran here.
@@ -94,6 +95,24 @@ def test_a_killed_study_goes_on_and_ends(study: dict) -> None:
 def test_a_study_with_nothing_changed_runs_no_stage(study: dict) -> None:
     assert study["third"].returncode == 0
     assert "=== stage" not in study["third"].stdout + study["third"].stderr
+
+
+def test_a_profile_that_extends_the_study_trains_nothing_again(study: dict, tiny: Path) -> None:
+    config = study["place"] / "config"
+    kept = (config / "smoke.yaml").read_text()
+    (config / "smoke.yaml").write_text(re.sub(r"(?m)^model:.*\n", "", kept) + f"model: {tiny}\n")
+    (config / "more.yaml").write_text("extends: smoke\nname: more\ngenerate: {limit: 3}\n")
+    try:
+        words = [word for word in command(tiny) if word not in ("--quiet", "all") and not word.startswith("model=")]
+        words = [word.replace("profile=smoke", "profile=more") for word in words]
+        plan = subprocess.run(
+            [*words, "--dry-run"], cwd=study["place"], env=study["environment"], capture_output=True, text=True
+        )
+    finally:
+        (config / "smoke.yaml").write_text(kept)
+    planned = set(re.findall(r"^(?:local)?rule (\w+)", plan.stdout + plan.stderr, re.MULTILINE))
+    assert plan.returncode == 0 and any(name.startswith("generate") for name in planned), plan.stderr[-2000:]
+    assert not [name for name in planned if name.startswith("align")]
 
 
 def test_progress_says_which_stage_of_how_many(study: dict) -> None:
