@@ -7,6 +7,7 @@ PYTHON  ?= python3.11
 PROFILE ?= laptop
 MODEL   ?=
 PROBLEMS ?=
+SEEDS   ?=
 CORES   ?= $(shell nproc)
 PIP     := -m pip install --quiet --disable-pip-version-check
 STUDY   := .venv/bin
@@ -25,7 +26,7 @@ export HF_HUB_OFFLINE ?= 1
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "Variables: PROFILE=laptop (a file in config/), MODEL= (hub id or folder), PROBLEMS= (bundled, ds1000 or a file), CORES, PYTHON, TRADEOFFS_CACHE (converted models)"
+	@echo "Variables: PROFILE=laptop (a file in config/), MODEL= (hub id or folder), PROBLEMS= (bundled, ds1000 or a file), SEEDS= (0,1,2: training seeds), CORES, PYTHON, TRADEOFFS_CACHE (converted models)"
 
 study: setup ## set up, execute PROFILE's stages (what is done is not done again), render the book
 	@$(MAKE) --no-print-directory run
@@ -35,7 +36,7 @@ study: setup ## set up, execute PROFILE's stages (what is done is not done again
 run: setup
 	@flock --nonblock --conflict-exit-code 75 .tradeoffs.lock \
 	  $(STUDY)/snakemake --snakefile workflow/Snakefile --cores $(CORES) --quiet all --nolock --rerun-incomplete \
-	  --rerun-triggers mtime params input --config profile=$(PROFILE) $(if $(MODEL),model=$(MODEL)) $(if $(PROBLEMS),problems=$(PROBLEMS)) ; \
+	  --rerun-triggers mtime params input --config profile=$(PROFILE) $(if $(MODEL),model=$(MODEL)) $(if $(PROBLEMS),problems=$(PROBLEMS)) $(if $(SEEDS),seeds=$(SEEDS)) ; \
 	status=$$?; \
 	if [ $$status -eq 75 ]; then echo "error: another study is running in this folder; wait for it or stop it first" >&2; fi; \
 	exit $$status

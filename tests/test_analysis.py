@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from tradeoffs.analysis import (
     Estimate,
@@ -712,6 +713,46 @@ def test_missing_arms_are_named_with_the_command_that_makes_them(runs: Path) -> 
     assert record.summary["policies"]["other"]["pass_rate"]["estimate"] is None
     assert "no answers of other" in (runs.parent / "results" / "tables" / "policies.csv").read_text()
     assert "missing: answers of other; to make it: make study" in headline_table(record)
+
+
+def gaps(record: Record, what: str) -> list[str]:
+    return [gap["what"] for gap in record.summary["missing"] if gap["what"].startswith(what)]
+
+
+def test_a_change_must_be_seen_over_problems_and_over_training_seeds(runs: Path) -> None:
+    for seed, tokens in ((1, 22), (2, 24)):
+        put_arm(runs, f"sft-s{seed}", passing=45, tokens=tokens, seconds=0.4)
+    for seed, tokens in ((1, 20), (2, 20)):
+        put_arm(runs, f"dpo-s{seed}", passing=11, tokens=tokens, seconds=1.0)
+    record = run(parameters(runs, "base", "sft", "dpo", seeds=[1, 2]))
+    n = record.counts["problems"]
+    assert record.counts["answers"] == 7 * n and not gaps(record, "answers")
+    own, base = [22.0, 24.0, 26.0], 62.0  # on average two tokens more than asked for
+    compared = record.summary["comparisons"]["sft"]
+    value = compared["tokens_per_answer"]
+    assert value["estimate"] == pytest.approx(np.mean(own) / base, rel=0.01)
+    assert value["seeds"] == pytest.approx([x / base for x in own], rel=0.01)
+    logs = np.log(value["seeds"])
+    low, high = stats.t.interval(0.95, 2, logs.mean(), logs.std(ddof=1) / math.sqrt(3))
+    assert (value["seeds_low"], value["seeds_high"]) == pytest.approx((math.exp(low), math.exp(high)))
+    assert value["verdict"] == "lower" and compared["pass_rate"]["verdict"] == "higher"
+    # one seed as long as the baseline, two far shorter: clear over problems, not over seeds
+    unsettled = record.summary["comparisons"]["dpo"]["tokens_per_answer"]
+    assert unsettled["high"] < 1 < unsettled["seeds_high"] and unsettled["verdict"] == "no difference seen"
+    assert "not settled over training seeds" in unsettled["reason"]
+    # what n answers of one policy tell of the pass rate is not told three times
+    single = run(parameters(runs, "base", "sft")).summary["policies"]["sft"]["pass_rate"]
+    pooled = record.summary["policies"]["sft"]["pass_rate"]
+    assert (pooled["wilson_low"], pooled["wilson_high"]) == pytest.approx((single["wilson_low"], single["wilson_high"]))
+    assert "pass_at_2" not in record.summary["policies"]["sft"]
+
+
+def test_a_missing_seed_is_named(runs: Path) -> None:
+    put_arm(runs, "sft-s1", passing=45, tokens=22, seconds=0.4)
+    put_arm(runs, "dpo-s1", passing=11, tokens=60, seconds=1.0)
+    record = run(parameters(runs, "base", "sft", "dpo", seeds=[1, 2]))
+    assert gaps(record, "answers") == ["answers of sft-s2", "answers of dpo-s2"]
+    assert len(record.summary["comparisons"]["sft"]["tokens_per_answer"]["seeds"]) == 2
 
 
 def test_missing_verdicts_timings_and_training_are_named(runs: Path) -> None:

@@ -283,6 +283,7 @@ def toc_pages() -> list[str]:
 def full(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Text]]:
     folder = tmp_path_factory.mktemp("book")
     write_results(folder / "results/laptop")
+    write_results(folder / "results/ds1000", length_ratio=1.75)
     return folder, build(folder)
 
 
@@ -312,6 +313,20 @@ def test_with_results_nothing_is_missing(full: tuple[Path, dict[str, Text]]) -> 
     assert "Example CPU" in pages["intro.html"].text
     assert "2026-11-23" in pages["intro.html"].text
     assert "An invented sentence about speed." in pages["intro.html"].text
+
+
+def test_the_benchmark_has_a_chapter_of_its_own_with_its_own_numbers(full: tuple[Path, dict[str, Text]]) -> None:
+    _, pages = full
+    text = pages["ds1000.html"].text
+    assert "Longer than base: sft-code × 1.750 (1.575 to 1.925)" in text and "Shorter than base" not in text
+    assert "An invented sentence about speed." in text
+
+
+def test_without_the_benchmarks_results_its_chapter_says_what_makes_them(tmp_path: Path) -> None:
+    write_results(tmp_path / "results/laptop")
+    pages = build(tmp_path)
+    assert "not measured yet (make study PROFILE=ds1000)" in pages["ds1000.html"].text
+    assert all(ABSENT not in page.text for name, page in pages.items() if name != "ds1000.html")
 
 
 def test_numbers_and_wording_follow_the_results(full: tuple[Path, dict[str, Text]]) -> None:
@@ -377,7 +392,7 @@ def test_no_directive_is_left_as_text(full: tuple[Path, dict[str, Text]]) -> Non
 
 def test_no_sentence_holds_a_typed_result() -> None:
     """Outside of substitutions there is no decimal number and no percentage; 95 % is the interval's level."""
-    for name in ("intro", "results", "limits"):
+    for name in ("intro", "results", "ds1000", "limits"):
         prose = re.sub(r"\{\{.*?\}\}|95&nbsp;%", "", (ROOT / f"book/{name}.md").read_text())
         assert re.findall(r"\d+\.\d+|\d+ ?%", prose) == [], name
 

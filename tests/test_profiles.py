@@ -24,7 +24,7 @@ generate: {max_new_tokens: 8}
 """
 
 REFUSED = [
-    ("policies:", "polices: {}\npolicies:", "polices: .*; accepts name, model, problems, seed, policies, arms"),
+    ("policies:", "polices: {}\npolicies:", "polices: .*; accepts name, model, problems, seed, seeds, policies, arms"),
     ("generate:", "generates:", "generates: .*; accepts name, model"),
     ("{policy: dpo}", "{policy: dpo, angel: 3}", r"arms\.dpo\.angel: .*; accepts policy, angle, best_of, temperature$"),
     ("{policy: dpo}", "{policy: dpa}", r"arms\.dpo\.policy: got 'dpa'; accepts base, sft, dpo$"),
@@ -138,7 +138,7 @@ def test_a_profile_that_extends_another_uses_its_training_unless_it_changes_what
 
 
 @pytest.mark.parametrize(
-    "wrong", ["{extends: nowhere, name: trial}", "{extends: ds1000, name: trial}", "{trained: laptop, name: trial}"]
+    "wrong", ["{extends: nowhere, name: trial}", "{extends: trial, name: trial}", "{trained: laptop, name: trial}"]
 )
 def test_a_profile_extends_one_that_is_there_and_whole(tmp_path: Path, wrong: str) -> None:
     with pytest.raises(
@@ -173,3 +173,44 @@ def test_an_unknown_profile_says_which_there_are() -> None:
         ParameterError, match="^profile: got 'desktop'; accepts .*laptop.*smoke.* or the path of a YAML"
     ):
         load_profile("desktop")
+
+
+def test_every_seed_trains_and_answers_and_the_first_is_timed(tmp_path: Path) -> None:
+    planned = {
+        (job.stage, job.name): job for job in jobs(load_profile(written(tmp_path, f"{RIGHT}\nseeds: [3, 7]"), seed=9))
+    }
+    assert [name for stage, name in planned if stage == "align"] == ["sft", "dpo", "sft-s7", "dpo-s7"]
+    # greedy answers of the untrained model are the same every time
+    assert [name for stage, name in planned if stage == "generate"] == ["base", "dpo", "dpo-45", "dpo-s7", "dpo-45-s7"]
+    second = planned["align", "dpo-s7"]
+    assert second.parameters["seed"] == 7 and planned["align", "dpo"].parameters["seed"] == 3
+    assert second.parameters["start"] == "runs/trial/align/sft-s7/adapter"
+    assert second.needs == ("runs/trial/align/sft-s7/record.json",)
+    assert planned["generate", "dpo-45-s7"].parameters["adapter"] == "runs/trial/align/dpo-s7/adapter"
+    assert planned["generate", "dpo-45-s7"].parameters["policy"] == "dpo-45"
+    assert planned["grade", "dpo-s7"].parameters["answers"] == "runs/trial/generate/dpo-s7/answers.jsonl"
+    assert planned["throughput", "all"].parameters["policies"]["dpo"] == "runs/trial/align/dpo/adapter"
+    assert planned["analyse", "all"].parameters["seeds"] == [7]
+    assert planned["analyse", "all"].parameters["policies"] == ["base", "dpo", "dpo-45"]
+
+
+def test_a_seed_given_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match=r"seeds: got \[1, 1\]; accepts each seed once"):
+        load_profile(written(tmp_path, f"{RIGHT}\nseeds: [1, 1]"))
+
+
+def test_a_profile_may_extend_one_that_extends_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config").mkdir()
+    for name, text in {
+        "one": RIGHT.replace("name: trial", "name: one"),
+        "two": "extends: one\nname: two\nseeds: [0, 1]\n",
+        "three": "extends: two\nname: three\ngenerate: {limit: 5}\n",
+        "four": "extends: five\nname: four\n",
+        "five": "extends: four\nname: five\n",
+    }.items():
+        (tmp_path / "config" / f"{name}.yaml").write_text(text)
+    assert [load_profile(name).trained for name in ("one", "two", "three")] == ["", "", "two"]
+    assert load_profile("three").seeds == [0, 1]
+    with pytest.raises(ParameterError, match="extends: got 'f[a-z]+'; accepts a profile in config/"):
+        load_profile("four")

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 KEY = re.compile(r"\{\{\s*(\w+)\s*\}\}")
-ASSET = re.compile(r"_results/(figures/\w+\.svg|tables/\w+\.csv|csv/\w+\.csv)")
+ASSET = re.compile(r"_results/((?:ds1000/)?(?:figures/\w+\.svg|tables/\w+\.csv|csv/\w+\.csv))")
+SECOND = "ds1000"  # a profile that has a chapter of its own beside the one that the book is of
 STAGES = ("align", "generate", "grade", "throughput", "speculate", "analyse")
 EMBEDDED = "SmolLM2-135M-Instruct"
 
@@ -188,19 +189,17 @@ def _stand_in(name: str, command: str) -> str:
     )
 
 
-def stage(results: Results, source: Path, wanted: set[str]) -> list[str]:
-    """Copy and format what the pages ask for into `source/_results` and `source/lab`.
+def stage(results: Results, target: Path, wanted: set[str]) -> list[str]:
+    """Copy and format what the pages ask for.
 
     Args:
         results: what there is.
-        source: the book's folder.
+        target: the folder that the pages name.
         wanted: assets that pages name, such as `figures/training.svg`.
 
     Returns:
         The assets that are missing and got a stand-in.
     """
-    for old in ("_results", "lab"):
-        shutil.rmtree(source / old, ignore_errors=True)
     usable = results.reason is None
     made = tables.made(results.summary, results.stages, results.verdicts) if usable else {}
     missing = []
@@ -208,7 +207,7 @@ def stage(results: Results, source: Path, wanted: set[str]) -> list[str]:
         kind, name = asset.split("/")
         stem = Path(name).stem
         original = results.folder / ("tables" if kind == "csv" else kind) / name
-        copy = source / "_results" / asset
+        copy = target / asset
         copy.parent.mkdir(parents=True, exist_ok=True)
         exists = usable and original.exists()
         if kind != "tables" and exists:
@@ -231,14 +230,12 @@ def stage(results: Results, source: Path, wanted: set[str]) -> list[str]:
             tables.write(copy, [["Missing", "Command"], [stem, f"`{results.command}`"]])
         if not table and kind != "csv":
             missing.append(f"{kind.removesuffix('s')} `{stem}`")
-    if usable:
-        study_notebooks.stage(results.folder / "lab", source / "lab")
-    _data(results, source / "_results")
     return missing
 
 
 def _data(results: Results, target: Path) -> None:
     """Write `data.md`, a list of all tables, and `results.zip`, which holds them and every record."""
+    target.mkdir(parents=True, exist_ok=True)
     files = sorted((results.folder / "tables").glob("*.csv")) if results.reason is None else []
     lines = ["| Table | Rows | Columns |", "|---|---|---|"]
     for path in files:
@@ -247,7 +244,6 @@ def _data(results: Results, target: Path) -> None:
         shutil.copyfile(path, target / "csv" / path.name)
         names = ", ".join(f"`{name}`" for name in (rows[0] if rows else []))
         lines.append(f"| [{path.stem}](_results/csv/{path.name}) | {len(rows)} | {names} |")
-    target.mkdir(parents=True, exist_ok=True)
     text = "\n".join(lines) if files else f"Not made yet: `{results.command}` makes them."
     (target / "data.md").write_text(text + "\n", encoding="utf-8")
     with zipfile.ZipFile(target / "results.zip", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -274,24 +270,40 @@ def notice(results: Results, missing: list[str]) -> str:
 def prepare(app: Sphinx, config: Config) -> None:
     """Read results, stage them, and hand the pages their substitutions."""
     source = Path(app.srcdir)
+    folder = Path(os.environ.get("TRADEOFFS_RESULTS") or source.parent / "results")
     profile = os.environ.get("TRADEOFFS_PROFILE") or "laptop"
-    results = load(Path(os.environ.get("TRADEOFFS_RESULTS") or source.parent / "results") / profile, profile)
-    pages = "\n".join(path.read_text(encoding="utf-8") for path in sorted(source.glob("*.md")))
-    missing = stage(results, source, set(ASSET.findall(pages)))
+    results = load(folder / profile, profile)
+    pages = {path.stem: path.read_text(encoding="utf-8") for path in sorted(source.glob("*.md"))}
+    wanted = {asset for page in pages.values() for asset in ASSET.findall(page)}
+    for old in ("_results", "lab"):
+        shutil.rmtree(source / old, ignore_errors=True)
+    second = {asset for asset in wanted if asset.startswith(f"{SECOND}/")}
+    missing = stage(results, source / "_results", wanted - second)
+    if results.reason is None:
+        study_notebooks.stage(results.folder / "lab", source / "lab")
+    _data(results, source / "_results")
     study_teaching.stage(source)
     study_api.stage(source, source.parent / "src" / "tradeoffs")
     for chapter in (study_grading, study_measuring):
-        chapter.stage(results.folder.parent / "benchmarks", source)
-    study_learning.stage(results.folder.parent, source)
+        chapter.stage(folder / "benchmarks", source)
+    study_learning.stage(folder, source)
     text = (
         substitutions(results)
-        | study_learning.substitutions(results.folder.parent)
+        | study_learning.substitutions(folder)
         | {"profile": f"`{profile}`", "command": f"`{results.command}`", "launch": study_launch.links(source.parent)}
     )
-    unknown = sorted(set(KEY.findall(pages)) - set(text) - {"notice"})
+    beside = load(folder / SECOND, SECOND)
+    lacking = stage(beside, source / "_results" / SECOND, {asset.removeprefix(f"{SECOND}/") for asset in second})
+    text |= {f"{SECOND}_{key}": value for key, value in substitutions(beside).items()}
+    asked = {key for page in pages.values() for key in KEY.findall(page)} - set(text)
+    unknown = sorted(key for key in asked - {"notice"} if not key.startswith(f"{SECOND}_"))
     if unknown and not results.reason:
         missing.append("values " + ", ".join(f"`{key}`" for key in unknown))
     text |= dict.fromkeys(unknown, f"*not measured yet (`{results.command}`)*") | {"notice": notice(results, missing)}
+    text |= dict.fromkeys(
+        (key for key in asked if key.startswith(f"{SECOND}_")), f"*not measured yet (`{beside.command}`)*"
+    )
+    text[f"{SECOND}_notice"] = notice(beside, lacking)
     config.myst_substitutions = {**(config.myst_substitutions or {}), **text}
 
 

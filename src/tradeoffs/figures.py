@@ -785,7 +785,8 @@ def all_figures(tables: dict[str, pd.DataFrame]) -> dict[str, Figure]:
         "seconds_per_correct": seconds_per_correct(tables["policies"]),
         "tokens_per_answer": tokens_per_answer(tables["policies"]),
         "tokens_per_second": tokens_per_second(tables["throughput"]),
-        "training": training(tables["training"]),
+        # one panel a policy; curves of further seeds are in the table
+        "training": training(tables["training"][~tables["training"]["policy"].astype(str).str.contains(r"-s\d+$")]),
         "tradeoff": tradeoff(tables["policies"], tables["attainment"]),
         "waterfall": waterfall(tables["decomposition"]),
         "self_check": self_check(list(tables["self_check"]["p"])),

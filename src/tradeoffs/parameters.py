@@ -422,6 +422,9 @@ class AnalyseParameters(Parameters):
         description="seconds that an answer must keep to count for goodput: 'ttft_s', 'tpot_s', 'e2e_s'; {} for none",
     )
     seed: Seed = 0
+    seeds: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(
+        [], description="further training seeds, whose folders end with -s<seed>; pooled, and needed to agree"
+    )
 
 
 MODELS: dict[str, type[Parameters]] = {

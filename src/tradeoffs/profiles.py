@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tradeoffs.parameters import MODELS, ParameterError, check
 
-DECIDES_TRAINING = {"model", "seed", "align", "policies"}
+DECIDES_TRAINING = {"model", "seed", "seeds", "align", "policies"}
 
 
 class Arm(BaseModel):
@@ -33,6 +33,7 @@ class Profile(BaseModel):
     Attributes:
         name: names the folders `runs/<name>` and `results/<name>`.
         model, problems, seed: as in the stages' parameters.
+        seeds: every policy is trained, and answers, once with each; the first is the one that is timed. Empty: `seed` alone.
         policies: policy -> parameters of its `align` stage; `start` names another policy.
         arms: arm -> which policy answers; the first is the baseline.
         align: parameters that all policies share, such as their token budget; a policy's own outrank them.
@@ -45,6 +46,7 @@ class Profile(BaseModel):
     model: str = "embedded"
     problems: str = "bundled"
     seed: int = 0
+    seeds: list[int] = []
     policies: dict[str, dict[str, Any]] = Field(min_length=1)
     arms: dict[str, Arm] = Field(min_length=1)
     align: dict[str, Any] = {}
@@ -62,6 +64,13 @@ class Profile(BaseModel):
             if not name.replace("-", "").isalnum():
                 raise ValueError(f"got {name!r}; accepts names of letters, digits and hyphens")
         return value
+
+    @model_validator(mode="after")
+    def _first_seed(self) -> Profile:
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds: got {self.seeds}; accepts each seed once")
+        self.seed = self.seeds[0] if self.seeds else self.seed
+        return self
 
     @model_validator(mode="after")
     def _no_clash(self) -> Profile:
@@ -101,7 +110,7 @@ def load_profile(source: str, **overrides: Any) -> Profile:
 
     Args:
         source: a name in `config/` or the path of a YAML file.
-        **overrides: values that replace the file's (`model`, `problems`, `seed`); None leaves the file's.
+        **overrides: values that replace the file's (`model`, `problems`, `seed`, `seeds`); None leaves the file's.
 
     Raises:
         ParameterError: no such file, not YAML, an unknown key, or a value that a stage does not accept.
@@ -114,11 +123,7 @@ def load_profile(source: str, **overrides: Any) -> Profile:
     data = _read(path) | changed
     if "trained" in data:
         raise ParameterError(f"{path}: trained: follows from extends; accepts extends: NAME")
-    if other := data.pop("extends", None):
-        whole = Path("config") / f"{other}.yaml"
-        if not whole.is_file() or "extends" in _read(whole):
-            raise ParameterError(f"{path}: extends: got {other!r}; accepts a profile in config/ that extends no other")
-        data = {"trained": "" if DECIDES_TRAINING & set(data) else other} | _read(whole) | data
+    data = _whole(data, path, [path.stem])
     try:
         profile = Profile.model_validate(data)
     except ValidationError as error:
@@ -134,6 +139,21 @@ def load_profile(source: str, **overrides: Any) -> Profile:
     for job in planned:
         _check_job(job, path)
     return profile
+
+
+def _whole(data: dict[str, Any], path: Path, seen: list[str]) -> dict[str, Any]:
+    """Fill in what a profile takes from the one that it extends, which may extend another."""
+    other = data.pop("extends", None)
+    if other is None:
+        return data
+    whole = Path("config") / f"{other}.yaml"
+    if other in seen or not whole.is_file():
+        raise ParameterError(
+            f"{path}: extends: got {other!r}; accepts a profile in config/ that does not extend this one"
+        )
+    below = _whole(_read(whole), whole, [*seen, other])
+    trained = "" if DECIDES_TRAINING & set(data) else below.get("trained") or other
+    return below | data | {"trained": trained}
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -172,9 +192,13 @@ def jobs(profile: Profile) -> list[Job]:
         ParameterError: an arm or a start names an unknown policy, or policies start from each other in a circle.
     """
     runs, trained = f"runs/{profile.name}", f"runs/{profile.trained or profile.name}/align"
-    done = [_align(profile, name, trained) for name in _in_order(profile)]
-    for name, arm in profile.arms.items():
-        done += _answer_and_grade(profile, name, arm, runs, trained)
+    done = []
+    for seed in profile.seeds or [profile.seed]:
+        done += [_align(profile, name, trained, seed) for name in _in_order(profile)]
+    for seed in profile.seeds or [profile.seed]:
+        for name, arm in profile.arms.items():
+            if seed == profile.seed or arm.policy != "base" or (profile.generate | arm.model_dump()).get("temperature"):
+                done += _answer_and_grade(profile, name, arm, runs, trained, seed)
     adapters = {"base": ""} | {name: f"{trained}/{name}/adapter" for name in profile.policies}
     first = next(iter(profile.arms.values())).policy
     timing = {"model": profile.model, "seed": profile.seed, "policies": adapters, "out": f"{runs}/throughput"}
@@ -190,6 +214,7 @@ def jobs(profile: Profile) -> list[Job]:
         "problems": profile.problems,
         "out": f"{runs}/analyse",
         "seed": profile.seed,
+        "seeds": profile.seeds[1:],
     }
     every = tuple(f"{job.folder}/record.json" for job in done)
     done.append(Job("analyse", "all", f"{runs}/analyse", analysis | profile.analyse, every))
@@ -207,27 +232,35 @@ def _in_order(profile: Profile) -> list[str]:
     return order
 
 
-def _align(profile: Profile, name: str, trained: str) -> Job:
-    folder = f"{trained}/{name}"
+def _suffix(profile: Profile, seed: int) -> str:
+    """What the folders of a seed end with: nothing for the first."""
+    return "" if seed == profile.seed else f"-s{seed}"
+
+
+def _align(profile: Profile, name: str, trained: str, seed: int) -> Job:
+    end = _suffix(profile, seed)
+    folder = f"{trained}/{name}{end}"
     given = dict(profile.policies[name])
     start = given.pop("start", "")
-    parameters = {"model": profile.model, "seed": profile.seed, "out": folder} | profile.align | given
-    parameters["start"] = f"{trained}/{start}/adapter" if start else ""
-    return Job("align", name, folder, parameters, (f"{trained}/{start}/record.json",) if start else ())
+    parameters = {"model": profile.model, "seed": seed, "out": folder} | profile.align | given
+    if end:
+        parameters["seed"] = seed
+    parameters["start"] = f"{trained}/{start}{end}/adapter" if start else ""
+    return Job("align", f"{name}{end}", folder, parameters, (f"{trained}/{start}{end}/record.json",) if start else ())
 
 
-def _answer_and_grade(profile: Profile, name: str, arm: Arm, runs: str, folder: str) -> list[Job]:
+def _answer_and_grade(profile: Profile, name: str, arm: Arm, runs: str, folder: str, seed: int) -> list[Job]:
     if arm.policy != "base" and arm.policy not in profile.policies:
         raise ParameterError(f"arms.{name}.policy: got {arm.policy!r}; accepts base, {', '.join(profile.policies)}")
-    trained = arm.policy != "base"
-    answered, graded = f"{runs}/generate/{name}", f"{runs}/grade/{name}"
+    trained, end = arm.policy != "base", _suffix(profile, seed)
+    answered, graded = f"{runs}/generate/{name}{end}", f"{runs}/grade/{name}{end}"
     asking = {
         "policy": name,
         "model": profile.model,
-        "adapter": f"{folder}/{arm.policy}/adapter" if trained else "",
+        "adapter": f"{folder}/{arm.policy}{end}/adapter" if trained else "",
         "angle": arm.angle,
         "problems": profile.problems,
-        "seed": profile.seed,
+        "seed": seed,
         "out": answered,
     }
     asking |= profile.generate
@@ -236,8 +269,8 @@ def _answer_and_grade(profile: Profile, name: str, arm: Arm, runs: str, folder: 
     if arm.temperature is not None:
         asking["temperature"] = arm.temperature
     grading = {"answers": f"{answered}/answers.jsonl", "problems": profile.problems, "out": graded}
-    needs = (f"{folder}/{arm.policy}/record.json",) if trained else ()
+    needs = (f"{folder}/{arm.policy}{end}/record.json",) if trained else ()
     return [
-        Job("generate", name, answered, asking, needs),
-        Job("grade", name, graded, grading | profile.grade, (f"{answered}/record.json",)),
+        Job("generate", f"{name}{end}", answered, asking, needs),
+        Job("grade", f"{name}{end}", graded, grading | profile.grade, (f"{answered}/record.json",)),
     ]

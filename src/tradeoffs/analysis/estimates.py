@@ -83,7 +83,7 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     return float(1.0 - np.prod(1.0 - k / np.arange(n - c + 1, n + 1)))
 
 
-def wilson(passed: int, n: int, level: float = LEVEL) -> tuple[float, float]:
+def wilson(passed: float, n: float, level: float = LEVEL) -> tuple[float, float]:
     """Give Wilson's interval for a share of independent trials; it keeps its width where nothing or everything passed.
 
     Source: Wilson 1927, JASA 22 (158), whose formula is short enough to write down: a library that knows it takes longer

@@ -82,7 +82,7 @@ def count_columns(rows: pd.DataFrame) -> pd.DataFrame:
     if "kept" in rows and not rows["kept"].all():
         kept = rows["kept"].astype(bool)
         answered, graded = drawn & kept, graded & kept
-        paid = graded.groupby(rows["problem_id"]).transform("any") & drawn
+        paid = graded.groupby([rows[name] for name in ("problem_id", "seed") if name in rows]).transform("any") & drawn
     return rows.assign(
         answers=answered.astype(int),
         failed=(~drawn).astype(int),
@@ -130,22 +130,21 @@ def policy_metrics(rows: pd.DataFrame, resampling: Resampling, pace: Array | Non
         name: estimate(q, METRICS[name].unit, families, METRICS[name].undefined).as_dict()
         for name, q in metrics(sums).items()
     }
-    n, passed = int(sums["graded"].point), int(sums["passed"].point)
-    result["pass_rate"] = with_wilson(result["pass_rate"], passed, n)
-    result["cap_share"] = with_wilson(
-        result["cap_share"], int(sums["capped"].point), int(sums["answers"].point), always=False
-    )
+    # as many trials as there are problems: three policies' answers to one are no three problems
+    once = {name: sums[name].point / _seeds(rows) for name in COUNTS + ("capped",)}
+    result["pass_rate"] = with_wilson(result["pass_rate"], once["passed"], once["graded"])
+    result["cap_share"] = with_wilson(result["cap_share"], once["capped"], once["answers"], always=False)
     result |= {name: Estimate(sums[name].point, None, None, "answers").as_dict() for name in COUNTS}
     return result | pass_at(counted, resampling)
 
 
-def with_wilson(rate: dict[str, Any], passed: int, n: int, always: bool = True) -> dict[str, Any]:
+def with_wilson(rate: dict[str, Any], passed: float, n: float, always: bool = True) -> dict[str, Any]:
     """Add Wilson's interval to a share of answers; it stands in where resampling shows no spread, which is no certainty.
 
     Args:
         always: or only where it stands in.
     """
-    if not n:
+    if n < 1:
         return rate
     low, high = wilson(passed, n)
     rate = rate | ({"wilson_low": low, "wilson_high": high} if always else {})
@@ -165,7 +164,12 @@ def pass_at(counted: pd.DataFrame, resampling: Resampling) -> dict[str, dict[str
         `pass_at_<k>` -> estimate as a dictionary; problems without a graded answer are left out.
     """
     graded = counted[counted["graded"] == 1]
-    problems = graded.groupby(["family", "problem_id"])[["graded", "passed"]].sum().reset_index()
+    once = [
+        "family",
+        "problem_id",
+        *(["seed"] if "seed" in graded else []),
+    ]  # answers of one policy, not of three trained alike
+    problems = graded.groupby(once)[["graded", "passed"]].sum().reset_index()
     most = int(problems["graded"].min()) if len(problems) else 0
     result = {}
     for k in (k for k in PASS_AT if k <= most):
@@ -236,18 +240,67 @@ def compare(
         p = None if value.low is None and value.high is None else bootstrap_p(draws, neutral, families)
         result[name] = value.as_dict() | {"kind": kind, "verdict": verdict(value, neutral), "p": p}
     if len(own) and own["capped"].sum() == other["capped"].sum() == 0:
-        bound = wilson(0, len(own))[1]
+        bound = wilson(0, len(own) / _seeds(own))[1]
         result["cap_share"] |= {
             "low": -bound,
             "high": bound,
             "reason": "no answer was cut, so a bound from their number",
         }
-    lengths = [part.groupby("family")["tokens"].sum() for part in (own, other)]
+    lengths = [part.groupby(["family", "problem_id"])["tokens"].sum() / _seeds(part) for part in (own, other)]
     if families > 1:
-        moved = (lengths[0] - lengths[1]).to_numpy(dtype=np.float64)
+        moved = (lengths[0] - lengths[1]).groupby("family").sum().to_numpy(dtype=np.float64)
         result["tokens_per_answer"]["p"] = sign_flip_p(moved, len(resampling.weights), generator)
     result["pass_rate"] = _paired(result["pass_rate"], own, other, resampling, generator, ALPHA / compared)
+    if _seeds(own) > 1:
+        every = _by_seed(own, other)
+        for name, found in result.items():
+            found.update(_agreement(every[name], found))
     return result
+
+
+def _seeds(part: pd.DataFrame) -> int:
+    return int(part["seed"].nunique()) if "seed" in part and len(part) else 1
+
+
+def _by_seed(own: pd.DataFrame, other: pd.DataFrame) -> dict[str, list[float]]:
+    """Every metric's change against the baseline in each training seed, beside the baseline's of the same seed where it has one."""
+    found: dict[str, list[float]] = {name: [] for name in METRICS}
+    for seed, part in own.groupby("seed"):
+        beside = other[other["seed"] == seed] if _seeds(other) > 1 else other
+        both = [{n: (p[m.above].sum(), p[m.below].sum()) for n, m in METRICS.items()} for p in (part, beside)]
+        for name in METRICS:
+            ours, theirs = (above / below if below else math.nan for above, below in (b[name] for b in both))
+            change = ours - theirs if name in DIFFERENCES else ours / theirs if theirs else math.nan
+            found[name].append(float(change))
+    return found
+
+
+def _agreement(changes: list[float], value: dict[str, Any]) -> dict[str, Any]:
+    """What training seeds say of a change: `seeds` (each one's), and a t interval over them, `seeds_low` and `seeds_high`.
+
+    The bootstrap asks whether the change would be seen on other problems, this whether it would after another training. It is called a
+    change only where both say so (intersection-union: neither needs an adjustment for the other).
+    """
+    from scipy.stats import t
+
+    ratio = value["kind"] == "ratio"
+    numbers = np.array(changes, dtype=np.float64)
+    logs = np.log(np.where(numbers > 0, numbers, np.nan)) if ratio else numbers
+    told: dict[str, Any] = {"seeds": [x if math.isfinite(x) else None for x in changes]}
+    limits: tuple[float | None, float | None] = (None, None)
+    if np.isfinite(logs).all():
+        half = float(t.isf(0.025, len(logs) - 1) * logs.std(ddof=1) / math.sqrt(len(logs)))
+        ends = (float(logs.mean()) - half, float(logs.mean()) + half)
+        limits = (math.exp(ends[0]), math.exp(ends[1])) if ratio else ends
+    told |= {"seeds_low": limits[0], "seeds_high": limits[1]}
+    neutral = 1.0 if ratio else 0.0
+    clear = limits[0] is not None and limits[1] is not None and (limits[0] > neutral or limits[1] < neutral)
+    if value["verdict"] in ("higher", "lower") and not clear:
+        told |= {
+            "verdict": NO_DIFFERENCE,
+            "reason": "not settled over training seeds (t interval over seeds covers no change)",
+        }
+    return told
 
 
 def adjust(comparisons: Mapping[str, dict[str, dict[str, Any]]]) -> None:

@@ -25,7 +25,7 @@ from tradeoffs.tasks.problems import family, load_problems
 
 REMEDY = "make study"
 # What may differ between arms; whatever else differs makes their costs incomparable and is reported.
-OWN_TO_AN_ARM = {"policy", "angle", "adapter", "out", "best_of", "temperature"}
+OWN_TO_AN_ARM = {"policy", "angle", "adapter", "out", "best_of", "temperature", "seed"}
 
 
 class Gap(NamedTuple):
@@ -39,7 +39,8 @@ class Runs(NamedTuple):
     """The stages' outputs as tables.
 
     Attributes:
-        answers: one row an answer, verdict and problem joined; `arm` is a category in the order asked for.
+        answers: one row an answer, verdict and problem joined; `arm` is a category in the order asked for, `seed` the place of its training
+            seed among those asked for.
         timings: one row a `Timing`.
         training: one row a `TrainingStep`, with `policy`.
         acceptance: one row an `Acceptance`, with `family`.
@@ -111,6 +112,18 @@ def _arm(runs: Path, arm: str, records: dict[str, Record], missing: list[Gap]) -
     return work(joined, model.get("weight_bytes"), model.get("kv_bytes_per_token")).assign(arm=arm)
 
 
+def _seeds(runs: Path, arm: str, seeds: Sequence[int], records: dict[str, Record], missing: list[Gap]) -> pd.DataFrame:
+    """An arm's answers of all training seeds; one that is not trained, and answers alike each time, has those of the first alone."""
+    first = _arm(runs, arm, records, missing)
+    asked = records[f"generate-{arm}"].parameters if f"generate-{arm}" in records else {}
+    repeated = asked.get("adapter") or asked.get("temperature")
+    tables = [first.assign(seed=0)]
+    for place, seed in enumerate(seeds if repeated else [], 1):
+        tables.append(_arm(runs, f"{arm}-s{seed}", records, missing).assign(arm=arm, seed=place))
+    tables = [table for table in tables if not table.empty]
+    return pd.concat(tables, ignore_index=True) if tables else first
+
+
 def _join(arms: Mapping[str, pd.DataFrame], problems: str, order: Sequence[str]) -> pd.DataFrame:
     described = _describe(problems)
     tables = []
@@ -122,7 +135,7 @@ def _join(arms: Mapping[str, pd.DataFrame], problems: str, order: Sequence[str])
                 "accepts the problem set that the answers were made for"
             )
         tables.append(table.merge(described, on="problem_id", how="left"))
-    columns = [*Answer.model_fields, "status", "arm", *described.columns.drop("problem_id")]
+    columns = [*Answer.model_fields, "status", "arm", "seed", *described.columns.drop("problem_id")]
     answers = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=columns)
     return answers.assign(arm=pd.Categorical(answers["arm"], categories=list(order)))
 
@@ -182,19 +195,20 @@ def _training(runs: Path, records: dict[str, Record], missing: list[Gap]) -> pd.
     return pd.concat(tables, ignore_index=True)[list(empty.columns)] if tables else empty
 
 
-def read_runs(runs: str, policies: Sequence[str], problems: str) -> Runs:
+def read_runs(runs: str, policies: Sequence[str], problems: str, seeds: Sequence[int] = ()) -> Runs:
     """Read the stages' outputs.
 
     Args:
         runs: folder of the stages' outputs.
         policies: arms in order, the first is the baseline.
         problems: the problem set that the arms answered.
+        seeds: further training seeds; their folders end with `-s<seed>`.
 
     Raises:
         ValueError: nothing is there at all, rows do not follow their schema, or answers are to another problem set.
     """
     folder, records, missing = Path(runs), dict[str, Record](), list[Gap]()
-    read = {arm: _arm(folder, arm, records, missing) for arm in policies}
+    read = {arm: _seeds(folder, arm, seeds, records, missing) for arm in policies}
     arms = {arm: table for arm, table in read.items() if not table.empty}
     _uneven(arms, policies, missing)
     record, timings = _stage(folder / "throughput", "timings.jsonl", Timing, "timings at forced lengths", missing)

@@ -5,6 +5,7 @@ Three steps, so that the notebook can show what lies between: `read_runs`, `anal
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -64,6 +65,7 @@ VERDICTS = [
     "seconds",
     "finish",
     "sample",
+    "seed",
 ]
 ESTIMATES = ["arm", "metric", "estimate", "low", "high", "unit", "reason"]
 COMPARED = [
@@ -79,6 +81,8 @@ COMPARED = [
     "discordance",
     "design_effect",
     "detectable",
+    "seeds_low",
+    "seeds_high",
     "reason",
 ]
 LOGS = ["log", "log_low", "log_high", "percent"]
@@ -167,10 +171,12 @@ def _policies(
 
 def _probes(runs: Runs, arms: list[str]) -> dict[str, list[float]]:
     """Speeds of the fixed piece of work that was timed before and after each arm's answers."""
-    records = {arm: runs.records.get(f"generate-{arm}") for arm in arms}
-    return {
-        arm: list(record.summary.get("probe_tokens_per_s", [])) if record else [] for arm, record in records.items()
-    }
+    found: dict[str, list[float]] = {arm: [] for arm in arms}
+    for name, record in runs.records.items():
+        arm = re.sub(r"-s\d+$", "", name.removeprefix("generate-"))
+        if name.startswith("generate-") and arm in found:
+            found[arm] += record.summary.get("probe_tokens_per_s", [])
+    return found
 
 
 def _throughput(runs: Runs, base: str) -> dict[str, Any]:
@@ -290,7 +296,11 @@ def analyse(runs: Runs, parameters: AnalyseParameters) -> Study:
     if not runs.timings.empty and order[0] not in set(runs.timings["policy"]):
         missing.append(Gap(f"timings of the baseline {order[0]}"))
     claims = ledger(
-        runs.answers, parameters.learning, *_competitors(runs.records), draws=parameters.draws, seed=parameters.seed
+        runs.answers[runs.answers["seed"] == 0],
+        parameters.learning,
+        *_competitors(runs.records),
+        draws=parameters.draws,
+        seed=parameters.seed,
     )
     summary = found | _throughput(runs, order[0])
     summary["claims"] = claims["claims"].to_dict("records")
@@ -406,6 +416,6 @@ def run(parameters: AnalyseParameters) -> Record:
     """
     from tradeoffs.figures import all_figures
 
-    runs = read_runs(parameters.runs, parameters.policies, parameters.problems)
+    runs = read_runs(parameters.runs, parameters.policies, parameters.problems, parameters.seeds)
     study = analyse(runs, parameters)
     return write(study, all_figures(study.tables))
