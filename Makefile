@@ -22,7 +22,7 @@ export PYTHONWARNINGS := ignore::DeprecationWarning,ignore::FutureWarning
 # No stage may reach a hub unless a model or problem set from there is asked for: make study MODEL=owner/name HF_HUB_OFFLINE=0
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help study test check setup model book pdf run clean distclean
+.PHONY: help study plan test check setup model book pdf run clean distclean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,12 @@ run: setup
 	status=$$?; \
 	if [ $$status -eq 75 ]; then echo "error: another study is running in this folder; wait for it or stop it first" >&2; fi; \
 	exit $$status
+
+plan: .stamps/study ## say what PROFILE would still run, with minutes from earlier runs, and draw the graph of stages
+	@$(STUDY)/tradeoffs plan $(PROFILE) $(if $(MODEL),--model $(MODEL)) $(if $(PROBLEMS),--problems $(PROBLEMS)) $(if $(SEEDS),--seeds $(SEEDS)) --jobs
+	@mkdir -p _build
+	@$(STUDY)/snakemake --snakefile workflow/Snakefile --cores 1 --nolock --rulegraph mermaid-js --config profile=$(PROFILE) $(if $(MODEL),model=$(MODEL)) $(if $(PROBLEMS),problems=$(PROBLEMS)) $(if $(SEEDS),seeds=$(SEEDS)) > _build/plan.mmd 2>/dev/null \
+	  && echo "the graph of stages: _build/plan.mmd (Mermaid)"
 
 book: .stamps/study ## render the book from results/ (no model is run)
 	@$(STUDY)/jupyter-book build book --config _config.yml --path-output . -W -n --keep-going --quiet

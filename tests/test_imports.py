@@ -22,6 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "processes": set(),
     "progress": {"processes"},
     "profiles": {"parameters"},
+    "planning": {"parameters", "profiles", "records"},
     "models": {"parameters", "records"},
     "tasks": {"parameters", "records"},
     "grading": {"tasks", *BASIS},
@@ -105,7 +106,9 @@ def test_the_grading_worker_needs_the_standard_library_alone() -> None:
     assert found - set(sys.stdlib_module_names) == set()
 
 
-@pytest.mark.parametrize("module", ["cli", "parameters", "profiles", "records", "tasks", "grading", "models"])
+@pytest.mark.parametrize(
+    "module", ["cli", "parameters", "profiles", "planning", "records", "tasks", "grading", "models"]
+)
 def test_a_light_module_starts_without_heavy_libraries(module: str) -> None:
     heavy = {"torch", "transformers", "pandas", "matplotlib", "scipy", "sklearn", "datasets"}
     assert loaded_by(f"import tradeoffs.{module}") & heavy == set()

@@ -20,6 +20,7 @@ ROOMS = {
     "parameters": "Parameters of the notebooks",
     "preferences": "Preferences and rewards",
     "profiles": "Profiles",
+    "planning": "Planning",
     "records": "Rows and records",
     "tasks": "Tasks and problems",
     "teaching": "Exercises",

@@ -131,6 +131,18 @@ def _headline(arguments: argparse.Namespace) -> None:
     print(headline_table(read_record(Path("results") / arguments.profile)))
 
 
+def _plan(arguments: argparse.Namespace) -> None:
+    from tradeoffs import planning
+    from tradeoffs.profiles import load_profile
+
+    seeds = [int(word) for word in arguments.seeds.split(",")] if arguments.seeds else None
+    given = {"model": arguments.model or None, "problems": arguments.problems or None, "seeds": seeds}
+    profile = load_profile(arguments.profile, **given)
+    records = planning.earlier()
+    steps = planning.plan(profile, records)
+    print(planning.table(steps, planning.typical_error(planning.past(records)), each=arguments.jobs))
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line's parser."""
     top = argparse.ArgumentParser(prog="tradeoffs", description="Alignment against inference efficiency on DS-1000.")
@@ -180,6 +192,13 @@ def parser() -> argparse.ArgumentParser:
     problems.add_argument("--problems", default="bundled", help="as for grade (default: bundled)")
     problems.add_argument("--out", required=True)
     problems.set_defaults(run=_problems)
+    plan = commands.add_parser("plan", help="say what a profile would still run, and about how long it takes")
+    plan.add_argument("profile", nargs="?", default="laptop")
+    plan.add_argument("--model", default="", help="instead of the profile's")
+    plan.add_argument("--problems", default="", help="instead of the profile's")
+    plan.add_argument("--seeds", default="", metavar="0,1,2", help="training seeds, instead of the profile's")
+    plan.add_argument("--jobs", action="store_true", help="a line for each job that is not done")
+    plan.set_defaults(run=_plan)
     headline = commands.add_parser("headline", help="print a profile's headline table")
     headline.add_argument("profile", nargs="?", default="laptop")
     headline.set_defaults(run=_headline)

@@ -1,0 +1,190 @@
+"""What a profile would still run, and about how long: from the sizes of its jobs and what jobs like them have taken here.
+
+A job's size is the work of the tokens that pass through the model, forward and backward (grading: answers). Its time is its size times the
+seconds that a unit took in earlier runs, of the same policy where there are any, else of the same method or kind, else of the stage. What
+this is worth is measured on the earlier runs themselves, each predicted from the others.
+
+Source: 2 FLOPs a parameter and token forward, 4 backward (Kaplan et al. 2020, arXiv 2001.08361, section 2.1).
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tradeoffs.parameters import MODELS
+from tradeoffs.profiles import Job, Profile, jobs
+from tradeoffs.records import Record, read_record
+
+FORWARD, BACKWARD = 2, 4
+PROMPT_TOKENS = 200  # of a problem where nobody has counted; it cancels where rates come from the same problems
+TRAINED_TOKENS = 200  # of a training sequence, where a budget of steps is given instead of tokens
+PROBLEMS = {"bundled": 86}  # others: DS-1000's number
+DS1000 = 1000
+
+
+class Past(NamedTuple):
+    """A finished job: where it belongs (most particular first), its size, and what it took."""
+
+    keys: tuple[tuple[str, ...], ...]
+    size: float
+    seconds: float
+
+
+class Step(NamedTuple):
+    """A job of the plan.
+
+    Attributes:
+        job: see `tradeoffs.profiles.Job`.
+        state: `done`, `changed` (done with other parameters: it runs again), `begun` or `to do`.
+        seconds: what it took where it is done, else what it will probably take; None where nothing like it has run.
+    """
+
+    job: Job
+    state: str
+    seconds: float | None
+
+
+def size(stage: str, given: Mapping[str, Any]) -> float:
+    """Size of a job from its parameters, defaults filled in: FLOPs of the model for one parameter, or answers to grade."""
+    p = {name: field.default for name, field in MODELS[stage].model_fields.items()} | dict(given)
+    problems = float(PROBLEMS.get(str(p.get("problems", "")), DS1000))
+    limit = min(problems, p["limit"]) if p.get("limit") else problems
+    if stage == "align":
+        tokens = p["token_budget"] or p["steps"] * p["batch_size"] * TRAINED_TOKENS
+        return float((FORWARD + BACKWARD) * tokens)
+    if stage == "generate":
+        return float(FORWARD * limit * p["samples"] * p["best_of"] * (PROMPT_TOKENS + p["max_new_tokens"]))
+    if stage == "throughput":
+        rows = sum(p["batch_sizes"])
+        return float(FORWARD * p["blocks"] * len(p["policies"]) * rows * (p["prompt_tokens"] + p["new_tokens"]))
+    if stage == "speculate":
+        return float(FORWARD * len(p["policies"]) * limit * (PROMPT_TOKENS + p["max_new_tokens"]))
+    if stage == "analyse":
+        return float(p["draws"] * len(p["policies"]))
+    return limit
+
+
+def keys(stage: str, name: str, given: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
+    """What a job is like, from the most particular to the least; the model and where it runs are part of each."""
+    kind = str(
+        given.get("method")
+        or ("best of n" if given.get("best_of", 1) > 1 else "")
+        or ("served" if given.get("servers") else "")
+    )
+    where = (stage, str(given.get("model", "")), str(given.get("device", "auto")))
+    plain = name.rsplit("-s", 1)[0] if name.rsplit("-s", 1)[-1].isdigit() else name
+    return (*where, kind, plain), (*where, kind), where, (stage,)
+
+
+def past(records: Iterable[tuple[str, Record]]) -> list[Past]:
+    """Earlier jobs, from their records by name; a resumed job's record tells its last part alone and may mislead."""
+    found = []
+    for name, record in records:
+        given = record.parameters
+        if record.stage == "grade":
+            given = given | {"limit": record.counts.get("planned", 0)}
+        if record.stage in MODELS and record.seconds:
+            found.append(Past(keys(record.stage, name, given), size(record.stage, given), record.seconds))
+    return found
+
+
+def predict(wanted: tuple[tuple[str, ...], ...], amount: float, known: Sequence[Past]) -> float | None:
+    """Seconds of a job of this size: the median pace of the earlier jobs that are most like it; None where there are none."""
+    for key in wanted:
+        if like := [job.seconds / job.size for job in known if key in job.keys and job.size]:
+            return amount * statistics.median(like)
+    return None
+
+
+def typical_error(known: Sequence[Past]) -> float | None:
+    """By what factor a prediction is typically off: median over earlier jobs, each predicted from the others; None without any."""
+    errors = []
+    for place, job in enumerate(known):
+        guess = predict(job.keys, job.size, [*known[:place], *known[place + 1 :]])
+        if guess:
+            errors.append(abs(math.log(guess / job.seconds)))
+    return math.exp(statistics.median(errors)) if errors else None
+
+
+def earlier(root: Path = Path()) -> list[tuple[str, Record]]:
+    """Records of all jobs that ran here, and of those whose results are kept, by name."""
+    found: dict[tuple[str, str], tuple[str, Record]] = {}
+    kept = [*sorted(root.glob("results/*/stages/*.json")), *sorted(root.glob("results/*/record.json"))]
+    for path in [*kept, *sorted(root.glob("runs/*/**/record.json"))]:
+        try:
+            record = (
+                read_record(path.parent) if path.name == "record.json" else Record.model_validate_json(path.read_text())
+            )
+        except ValueError:
+            continue  # of another version: it tells nothing here
+        name = path.parent.name if path.name == "record.json" else path.stem.partition("-")[2] or "all"
+        found[record.stage, record.provenance.created_utc + name] = (name, record)
+    return list(found.values())
+
+
+def plan(profile: Profile, records: Sequence[tuple[str, Record]], root: Path = Path()) -> list[Step]:
+    """Every job of a profile, whether it is done, and its time.
+
+    Args:
+        profile: see `tradeoffs.profiles.load_profile`.
+        records: of earlier jobs, see `earlier`.
+        root: the project's folder.
+    """
+    known = past(records)
+    steps = []
+    for job in jobs(profile):
+        folder = root / job.folder
+        if (folder / "record.json").is_file():
+            record = read_record(folder)
+            same = all(record.parameters.get(name) == value for name, value in job.parameters.items())
+            if same:
+                steps.append(Step(job, "done", record.seconds))
+                continue
+            state = "changed"
+        else:
+            state = "begun" if folder.is_dir() else "to do"
+        given = dict(job.parameters)
+        if job.stage == "grade":
+            given |= {"limit": profile.generate.get("limit", 0)}
+        steps.append(Step(job, state, predict(keys(job.stage, job.name, given), size(job.stage, given), known)))
+    return steps
+
+
+def table(steps: Sequence[Step], error: float | None, each: bool = False) -> str:
+    """The plan as text: a line a stage, or a line a job.
+
+    Args:
+        steps: see `plan`.
+        error: see `typical_error`.
+        each: a line for each job that is not done.
+    """
+    left = [step for step in steps if step.state != "done"]
+    lines = []
+    if each:
+        width = max((len(f"{s.job.stage} {s.job.name}") for s in left), default=0)
+        lines += [f"{s.job.stage + ' ' + s.job.name:{width}}  {s.state:8}{_minutes(s.seconds):>12}" for s in left]
+        lines += [""] if lines else []
+    lines.append(f"{'stage':12}{'jobs':>6}{'done':>6}{'left':>20}")
+    for stage in MODELS:
+        own = [step for step in steps if step.job.stage == stage]
+        rest = [step for step in own if step.state != "done"]
+        known = [step.seconds for step in rest if step.seconds is not None]
+        time = _minutes(sum(known)) + (f" + {len(rest) - len(known)} unknown" if len(known) < len(rest) else "")
+        lines.append(f"{stage:12}{len(own):>6}{len(own) - len(rest):>6}{time if rest else '–':>20}")
+    total = sum(step.seconds or 0.0 for step in left)
+    lines.append(f"{'together':12}{len(steps):>6}{len(steps) - len(left):>6}{_minutes(total):>20}")
+    if left and error is not None:
+        lines.append(
+            f"From earlier runs; each of them, predicted from the others, was typically off by a factor of {error:.2f}."
+        )
+    elif left:
+        lines.append("Nothing like these jobs has run yet, so that their time is not known.")
+    return "\n".join(lines)
+
+
+def _minutes(seconds: float | None) -> str:
+    return "unknown" if seconds is None else f"{seconds / 60:.1f} min"

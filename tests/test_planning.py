@@ -1,0 +1,99 @@
+"""The plan: what is left, how long it takes by what earlier jobs took, and how far off that is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tradeoffs import cli, planning
+from tradeoffs.planning import Past, keys, past, plan, predict, size, table, typical_error
+from tradeoffs.profiles import jobs, load_profile
+from tradeoffs.records import Record, provenance, write_record
+from tradeoffs.tasks import load_problems
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def record(stage: str, parameters: dict, seconds: float, planned: int = 64) -> Record:
+    return Record(
+        stage=stage,  # type: ignore[arg-type]
+        parameters=parameters,
+        seeds=[0],
+        counts={"planned": planned, "completed": planned, "failed": 0},
+        seconds=seconds,
+        provenance=provenance(),
+    )
+
+
+def test_sizes_follow_what_a_job_has_to_do() -> None:
+    assert size("align", {"token_budget": 1000}) == 6000
+    assert size("align", {"steps": 5, "batch_size": 2}) == 6 * 10 * planning.TRAINED_TOKENS
+    one = size("generate", {"limit": 10, "max_new_tokens": 50})
+    assert size("generate", {"limit": 20, "max_new_tokens": 50}) == 2 * one
+    assert size("generate", {"limit": 10, "max_new_tokens": 50, "best_of": 4, "temperature": 1.0}) == 4 * one
+    whole = size("generate", {"problems": "bundled", "max_new_tokens": 50})
+    assert whole == len(load_problems("bundled")) / 10 * one
+    assert size("grade", {"problems": "some/ds1000.jsonl.gz"}) == 1000
+    both = {"policies": {"a": "", "b": ""}, "blocks": 3, "batch_sizes": [1, 8], "prompt_tokens": 60, "new_tokens": 4}
+    assert size("throughput", both) == 2 * 3 * 2 * 9 * 64
+
+
+def test_the_most_similar_earlier_jobs_decide() -> None:
+    known = past(
+        [
+            ("dpo", record("align", {"method": "dpo", "model": "embedded", "token_budget": 1000}, 60.0)),
+            ("other", record("align", {"method": "dpo", "model": "embedded", "token_budget": 1000}, 90.0)),
+            ("ppo", record("align", {"method": "ppo", "model": "embedded", "token_budget": 1000}, 200.0)),
+        ]
+    )
+
+    def guess(name: str, method: str, budget: int, model: str = "embedded") -> float | None:
+        given = {"method": method, "model": model, "token_budget": budget}
+        return predict(keys("align", name, given), size("align", given), known)
+
+    assert guess("dpo", "dpo", 2000) == pytest.approx(120)
+    assert guess("dpo-s2", "dpo", 2000) == pytest.approx(120)  # another seed of it
+    assert guess("new", "dpo", 1000) == pytest.approx(75)  # the method's median
+    assert guess("new", "rloo", 1000) == pytest.approx(90)  # the stage's
+    assert guess("new", "rloo", 1000, "elsewhere/model") == pytest.approx(90)
+    assert predict(keys("grade", "x", {}), 10.0, known) is None
+
+
+def test_the_error_is_that_of_each_from_the_others() -> None:
+    def made(seconds: float) -> Past:
+        return Past(keys("grade", "x", {}), 10.0, seconds)
+
+    assert typical_error([made(10.0)]) is None
+    # predicted 20 for 10, 10 for 20
+    assert typical_error([made(10.0), made(20.0)]) == pytest.approx(2.0)
+
+
+def test_what_is_done_changed_begun_and_left_is_told_apart(tmp_path: Path) -> None:
+    profile = load_profile("smoke")
+    planned = jobs(profile)
+    for job, state in zip(planned, ("done", "changed", "begun"), strict=False):
+        folder = tmp_path / job.folder
+        folder.mkdir(parents=True)
+        if state != "begun":
+            given = job.parameters | ({"steps": 10**6} if state == "changed" else {})
+            write_record(folder, record(job.stage, given, 12.0))
+    steps = plan(profile, planning.earlier(tmp_path), tmp_path)
+    assert [step.state for step in steps[:4]] == ["done", "changed", "begun", "to do"]
+    assert steps[0].seconds == 12.0 and steps[2].seconds is not None
+    text = table(steps, 1.5, each=True)
+    assert f"{planned[0].stage} {planned[0].name} " not in text and "changed" in text and "unknown" in text
+    assert "off by a factor of 1.50" in text
+    assert text.splitlines()[-2].split()[:3] == ["together", str(len(planned)), "1"]
+
+
+def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["plan", "laptop", "--seeds", "0,1"]) == 0
+    assert "together" in capsys.readouterr().out
+    assert cli.main(["plan", "nowhere"]) == 2
+    assert "profile: got 'nowhere'" in capsys.readouterr().err
