@@ -61,7 +61,7 @@ def test_the_most_similar_earlier_jobs_decide() -> None:
     assert guess("dpo-s2", "dpo", 2000) == pytest.approx(120)  # another seed of it
     assert guess("new", "dpo", 1000) == pytest.approx(75)  # the method's median
     assert guess("new", "rloo", 1000) == pytest.approx(90)  # the stage's
-    assert guess("new", "rloo", 1000, "elsewhere/model") == pytest.approx(90)
+    assert guess("new", "rloo", 1000, "elsewhere/model") is None  # nothing is known of its pace
     assert predict(keys("grade", "x", {}), 10.0, known) is None
 
 

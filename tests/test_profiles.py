@@ -1,5 +1,7 @@
 """Profiles: a wrong file stops the study with one line; a right one becomes jobs in an order that works."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -214,3 +216,15 @@ def test_a_profile_may_extend_one_that_extends_another(tmp_path: Path, monkeypat
     assert load_profile("three").seeds == [0, 1]
     with pytest.raises(ParameterError, match="extends: got 'f[a-z]+'; accepts a profile in config/"):
         load_profile("four")
+
+
+def test_a_profile_for_a_gpu_is_refused_before_its_first_job_where_there_is_none() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    words = ["--snakefile", "workflow/Snakefile", "--cores", "1", "--nolock", "--config", "profile=gpu"]
+    told = subprocess.run([sys.executable, "-m", "snakemake", *words], capture_output=True, text=True, timeout=120)
+    assert told.returncode != 0
+    assert "profile gpu: device: got 'cuda', but this machine has no usable GPU" in told.stderr
+    assert "profiles without a GPU: laptop" in told.stderr and not (ROOT / "runs/gpu").exists()

@@ -1,8 +1,8 @@
 """What a profile would still run, and about how long: from the sizes of its jobs and what jobs like them have taken here.
 
 A job's size is the work of the tokens that pass through the model, forward and backward (grading: answers). Its time is its size times the
-seconds that a unit took in earlier runs, of the same policy where there are any, else of the same method or kind, else of the stage. What
-this is worth is measured on the earlier runs themselves, each predicted from the others.
+seconds that a unit took in earlier runs, of the same policy where there are any, else of the same method or kind, else of the stage, but
+never of another model or device. What this is worth is measured on the earlier runs themselves, each predicted from the others.
 
 Source: 2 FLOPs a parameter and token forward, 4 backward (Kaplan et al. 2020, arXiv 2001.08361, section 2.1).
 """
@@ -77,7 +77,9 @@ def keys(stage: str, name: str, given: Mapping[str, Any]) -> tuple[tuple[str, ..
     )
     where = (stage, str(given.get("model", "")), str(given.get("device", "auto")))
     plain = name.rsplit("-s", 1)[0] if name.rsplit("-s", 1)[-1].isdigit() else name
-    return (*where, kind, plain), (*where, kind), where, (stage,)
+    # Neither grading nor analysis runs the model, so that they take what they take whatever it is.
+    anywhere = ((stage,),) if stage in ("grade", "analyse") else ()
+    return (*where, kind, plain), (*where, kind), where, *anywhere
 
 
 def past(records: Iterable[tuple[str, Record]]) -> list[Past]:
@@ -168,15 +170,13 @@ def table(steps: Sequence[Step], error: float | None, each: bool = False) -> str
         width = max((len(f"{s.job.stage} {s.job.name}") for s in left), default=0)
         lines += [f"{s.job.stage + ' ' + s.job.name:{width}}  {s.state:8}{_minutes(s.seconds):>12}" for s in left]
         lines += [""] if lines else []
-    lines.append(f"{'stage':12}{'jobs':>6}{'done':>6}{'left':>20}")
-    for stage in MODELS:
-        own = [step for step in steps if step.job.stage == stage]
+    lines.append(f"{'stage':12}{'jobs':>6}{'done':>6}{'left':>24}")
+    for stage in (*MODELS, "together"):
+        own = [step for step in steps if stage in (step.job.stage, "together")]
         rest = [step for step in own if step.state != "done"]
-        known = [step.seconds for step in rest if step.seconds is not None]
-        time = _minutes(sum(known)) + (f" + {len(rest) - len(known)} unknown" if len(known) < len(rest) else "")
-        lines.append(f"{stage:12}{len(own):>6}{len(own) - len(rest):>6}{time if rest else '–':>20}")
-    total = sum(step.seconds or 0.0 for step in left)
-    lines.append(f"{'together':12}{len(steps):>6}{len(steps) - len(left):>6}{_minutes(total):>20}")
+        unknown = sum(step.seconds is None for step in rest)
+        time = _minutes(sum(step.seconds or 0.0 for step in rest)) + (f" + {unknown} unknown" if unknown else "")
+        lines.append(f"{stage:12}{len(own):>6}{len(own) - len(rest):>6}{time if rest else '–':>24}")
     if left and error is not None:
         lines.append(
             f"From earlier runs; each of them, predicted from the others, was typically off by a factor of {error:.2f}."
