@@ -44,8 +44,8 @@ run: setup
 plan: .stamps/study ## say what PROFILE would still run, with minutes from earlier runs, and draw the graph of stages
 	@$(STUDY)/tradeoffs plan $(PROFILE) $(if $(MODEL),--model $(MODEL)) $(if $(PROBLEMS),--problems $(PROBLEMS)) $(if $(SEEDS),--seeds $(SEEDS)) --jobs
 	@mkdir -p _build
-	@$(STUDY)/snakemake --snakefile workflow/Snakefile --cores 1 --nolock --rulegraph mermaid-js --config profile=$(PROFILE) $(if $(MODEL),model=$(MODEL)) $(if $(PROBLEMS),problems=$(PROBLEMS)) $(if $(SEEDS),seeds=$(SEEDS)) > _build/plan.mmd 2>/dev/null \
-	  && echo "the graph of stages: _build/plan.mmd (Mermaid)"
+	@$(STUDY)/snakemake --snakefile workflow/Snakefile --cores 1 --nolock --rulegraph mermaid-js --config profile=$(PROFILE) $(if $(MODEL),model=$(MODEL)) $(if $(PROBLEMS),problems=$(PROBLEMS)) $(if $(SEEDS),seeds=$(SEEDS)) > _build/plan.mmd 2> _build/plan.log \
+	  && echo "the graph of stages: _build/plan.mmd (Mermaid)" || { cat _build/plan.log >&2; rm -f _build/plan.mmd; exit 1; }
 
 book: .stamps/study ## render the book from results/ (no model is run)
 	@$(STUDY)/jupyter-book build book --config _config.yml --path-output . -W -n --keep-going --quiet

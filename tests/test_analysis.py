@@ -796,8 +796,8 @@ def test_of_many_policies_their_number_and_the_farthest_are_said() -> None:
     far = {name: Found("lower", f"×0.{9 - n}", float(n)) for n, name in enumerate("abcd")}
     order = ["higher", "lower"]
     assert group({"x": Found("higher", "×2")} | far, order) == "higher for x (×2), lower for 4 of 5 (farthest: d ×0.6)"
-    assert group(far, order) == "lower for all 4 others (farthest: d ×0.6)"
-    assert group(far, order, bare=["lower"]) == "lower for all 4 others"
+    assert group(far, order) == "lower for all 4 (farthest: d ×0.6)"
+    assert group(far, order, bare=["lower"]) == "lower for all 4"
     few = {name: far[name] for name in "ab"}
     assert (
         group(few, order) == "lower for a (×0.9) and b (×0.8)" and group(few, order, ["lower"]) == "lower for a and b"

@@ -208,7 +208,7 @@ def write_stages(folder: Path) -> None:
     timing = {"margin": 0.02, "blocks": 6, "batch_sizes": [8], "prompt_tokens": 128, "new_tokens": 24}
     timing |= {"pilot_blocks": 4, "self_check": 20, "foreign_cpu_limit": 0.1}
     (folder / "throughput.json").write_text(record("throughput", timing))
-    (folder / "speculate.json").write_text(record("speculate", {"limit": 12}))
+    (folder / "speculate.json").write_text(record("speculate", {"limit": 12, "max_new_tokens": 32, "drafted": 4}))
 
 
 def write_results(folder: Path, *, length_ratio: float = 0.5, verdict: str = "equivalent", schema: int = 1) -> None:
@@ -325,7 +325,7 @@ def test_the_benchmark_has_a_chapter_of_its_own_with_its_own_numbers(full: tuple
 def test_without_the_benchmarks_results_its_chapter_says_what_makes_them(tmp_path: Path) -> None:
     write_results(tmp_path / "results/laptop")
     pages = build(tmp_path)
-    assert "not measured yet (make study PROFILE=ds1000)" in pages["ds1000.html"].text
+    assert "not measured yet (make study PROFILE=ds1000 PROBLEMS=path/to/ds1000.jsonl.gz)" in pages["ds1000.html"].text
     assert all(ABSENT not in page.text for name, page in pages.items() if name != "ds1000.html")
 
 
@@ -433,7 +433,8 @@ def test_every_public_function_is_in_the_reference(full: tuple[Path, dict[str, T
         text = pages[f"api/{parts[0]}.html"].text
         for node in ast.parse(path.read_text()).body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name[0] != "_" and ast.get_docstring(node):
-                assert node.name in text, (path, node.name)
+                kind = "class" if isinstance(node, ast.ClassDef) else "def"
+                assert f"{kind} {node.name}" in text, (path, node.name)
 
 
 def test_a_docstring_is_rendered_as_text_and_lists(monkeypatch: pytest.MonkeyPatch) -> None:

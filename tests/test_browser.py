@@ -189,7 +189,7 @@ def test_formulas_take_up_space(browser: object, address: str) -> None:
 
 
 def test_the_main_chapters_and_the_poster_print(browser: object, published: Path) -> None:
-    """The poster is one page; the chapters are many, and their links within the book stay."""
+    """The poster is one page; the chapters are many."""
     folder = published.parents[1]
     told = subprocess.run(
         [sys.executable, ROOT / "workflow/printed.py"], cwd=folder, capture_output=True, text=True, timeout=300

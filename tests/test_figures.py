@@ -75,7 +75,7 @@ def training() -> pd.DataFrame:
 def decomposition() -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for arm in ("sft", "dpo"):
-        parts = {"attempts": -0.3, "length": 0.5, "batching": 0.1, "context": 0.0, "efficiency": 0.01, "prompt": -0.05}
+        parts = {"attempts": -0.3, "length": 0.5, "batching": 0.1, "roofline": 0.0, "efficiency": 0.01, "prompt": -0.05}
         for factor, log in (parts | {"total": sum(parts.values())}).items():
             rows.append({"arm": arm, "factor": factor, "log": log, "log_low": log - 0.1, "log_high": log + 0.1})
     rows += [{"arm": "gone", "factor": factor, "log": None} for factor in ("attempts", "total")]

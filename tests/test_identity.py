@@ -58,8 +58,17 @@ def test_work_of_a_batch_by_hand() -> None:
     )
     found = work(rows, weight_bytes=1000, kv_bytes_per_token=10)
     assert found["passes"].sum() == 2
-    assert found["bytes"].tolist() == [1000 + 10 * (11 + 12), 1000]
+    assert found["roof"].tolist() == [1000 + 10 * (11 + 12), 1000]
     assert found["decode_s"].tolist() == [0.75, 0.75]
+
+
+def test_with_many_rows_the_limit_is_arithmetic() -> None:
+    rows = pd.DataFrame({"prompt_tokens": [10], "tokens": [3], "slots": [3], "seconds": 1.0, "prefill_s": 0.25})
+    ceilings = {"bytes_per_s": 100.0, "flops_per_s": 50.0}
+    # two passes of a batch of 4 rows, of which this row's share is half a pass; 23 live tokens of 10 bytes in all
+    for weights, one_pass in ((1000, 10.0), (200, 2 * 20 * 4 / 50)):
+        found = work(rows.assign(batch_size=4), weights, 10, parameters=20, ceilings=ceilings)
+        assert found["roof"].iloc[0] == pytest.approx(0.5 * one_pass + 230 / 100)
 
 
 def test_log_shares_add_up_to_the_total() -> None:
@@ -81,7 +90,7 @@ def test_slower_decoding_alone_is_the_efficiency_factor() -> None:
     slow = base.assign(seconds=base["seconds"] + 0.05 * (base["seconds"] - base["prefill_s"]))
     found = decompose(work(slow, 1e8, 1e4), work(base, 1e8, 1e4), resampled(base))
     assert found["efficiency"]["estimate"] == pytest.approx(1.05)
-    assert [found[name]["estimate"] for name in ("attempts", "length", "batching", "context")] == pytest.approx(
+    assert [found[name]["estimate"] for name in ("attempts", "length", "batching", "roofline")] == pytest.approx(
         [1.0] * 4
     )
     split = decompose_seconds(work(slow, 1e8, 1e4), work(base, 1e8, 1e4), resampled(base))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -16,10 +17,9 @@ def repository(root: Path) -> tuple[str, str] | None:
     """Owner and name on GitHub: from `TRADEOFFS_REPOSITORY`, else from the copy's origin; None where it has none there."""
     url = os.environ.get("TRADEOFFS_REPOSITORY", "")
     if not url:
-        asked = subprocess.run(
-            ["git", "-C", str(root), "remote", "get-url", "origin"], capture_output=True, text=True, check=False
-        )
-        url = asked.stdout.strip()
+        with contextlib.suppress(OSError):  # no git
+            command = ["git", "-C", str(root), "remote", "get-url", "origin"]
+            url = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
     found = HOSTED.fullmatch(url)
     return (found[1], found[2]) if found else None
 

@@ -26,6 +26,7 @@ import study_learning
 import study_mathml
 import study_measuring
 import study_notebooks
+import study_notes
 import study_pages
 import study_tables as tables
 import study_teaching
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 KEY = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 ASSET = re.compile(r"_results/((?:ds1000/)?(?:figures/\w+\.svg|tables/\w+\.csv|csv/\w+\.csv))")
+NEEDS = dict.fromkeys(("ds1000", "ds1000-full"), " PROBLEMS=path/to/ds1000.jsonl.gz")  # what is no part of the project
 SECOND = "ds1000"  # a profile that has a chapter of its own beside the one that the book is of
 STAGES = ("align", "generate", "grade", "throughput", "speculate", "analyse")
 EMBEDDED = "SmolLM2-135M-Instruct"
@@ -102,7 +104,7 @@ def load(folder: Path, profile: str) -> Results:
     stages = {path.stem: _record(path)[0] for path in paths}
     return Results(
         folder=folder,
-        command="make study" if profile == "laptop" else f"make study PROFILE={profile}",
+        command="make study" + (f" PROFILE={profile}" if profile != "laptop" else "") + NEEDS.get(profile, ""),
         record=record,
         stages={name: stage for name, stage in stages.items() if stage},
         reason=reason,
@@ -173,6 +175,8 @@ def substitutions(results: Results) -> dict[str, str]:
     claims = summary.get("claims", [])
     text |= {"claims": ledger(claims), "claims_counted": verdict_counts(claims)}
     text["finding_dose"] = dose_finding(summary.get("dose_response", {}))
+    found = {path.stem: tables.read(path) for path in (results.folder / "tables").glob("*.csv")}
+    text |= study_notes.notes(summary, found)
     headline = summary.get("headline", {})
     text |= {f"headline_{key}": sentence for key, sentence in headline.items()}
     text["headlines"] = "\n".join(f"- {sentence}" for sentence in headline.values())

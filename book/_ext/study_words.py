@@ -136,7 +136,10 @@ def ledger(claims: Collection[Mapping[str, str]]) -> str:
     lines = []
     for row in claims:
         lines.append(f"**{row['claim']}: {row['verdict']}.** {row['text']}")
-        lines.append(f": *The source:* {row['shows']}\n\n  *Test:* {row['test']}\n\n  *Measured:* {row['measured']}")
+        place = f"{row['where']} " if row.get("where") else ""
+        lines.append(
+            f": *The source:* {place}{row['shows']}\n\n  *Test:* {row['test']}\n\n  *Measured:* {row['measured']}"
+        )
     return "\n".join(line + "\n" * (n % 2) for n, line in enumerate(lines))
 
 

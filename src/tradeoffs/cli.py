@@ -133,9 +133,9 @@ def _headline(arguments: argparse.Namespace) -> None:
 
 def _plan(arguments: argparse.Namespace) -> None:
     from tradeoffs import planning
-    from tradeoffs.profiles import load_profile
+    from tradeoffs.profiles import load_profile, seeds_of
 
-    seeds = [int(word) for word in arguments.seeds.split(",")] if arguments.seeds else None
+    seeds = seeds_of(arguments.seeds) if arguments.seeds else None
     given = {"model": arguments.model or None, "problems": arguments.problems or None, "seeds": seeds}
     profile = load_profile(arguments.profile, **given)
     records = planning.earlier()

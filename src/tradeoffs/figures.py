@@ -149,8 +149,9 @@ CHANNELS = {
 def seconds_per_correct(policies: pd.DataFrame) -> Figure:
     """What does a correct answer cost, and which of the three things that it is made of decides?
 
-    One column each for length, pace, correctness, and their product. All have a logarithmic axis on which a factor has the same length, so
-    that shifts from the baseline in the first three add up to the shift in the last.
+    One column each for length, pace, correctness, and what follows. All have a logarithmic axis on which a factor has the same length, and
+    those of pace and correctness, by which one divides, run from right to left: shifts from the baseline in the first three add up to the
+    shift in the last (where every answer was graded).
 
     Args:
         policies: the table `policies.csv`, baseline first.
@@ -167,7 +168,8 @@ def seconds_per_correct(policies: pd.DataFrame) -> Figure:
     for axis, (name, (label, scale)) in zip(axes, CHANNELS.items(), strict=True):
         middle = math.sqrt(reaches[name][0] * reaches[name][1])
         axis.set_xscale("log")
-        axis.set_xlim(middle / math.sqrt(width), middle * math.sqrt(width))
+        ends = middle / math.sqrt(width), middle * math.sqrt(width)
+        axis.set_xlim(*(reversed(ends) if label.startswith("÷") else ends))
         for y, policy in enumerate(names):
             row = columns[name].loc[policy] if policy in columns[name].index else None
             _factor(axis, y, row, scale, GREY if policy == names[0] else BLUE)
@@ -703,7 +705,7 @@ FACTOR_WORDS = {
     "attempts": "attempts",
     "length": "length",
     "batching": "batching",
-    "context": "context",
+    "roofline": "roofline",
     "efficiency": "efficiency",
     "prompt": "prompt",
     "seconds a token": "s a token",

@@ -423,7 +423,7 @@ class AnalyseParameters(Parameters):
     )
     seed: Seed = 0
     seeds: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(
-        [], description="further training seeds, whose folders end with -s<seed>; pooled, and needed to agree"
+        [], description="further training seeds, whose folders end with -s<seed>; their answers are pooled"
     )
 
 

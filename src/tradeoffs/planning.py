@@ -39,7 +39,7 @@ class Step(NamedTuple):
 
     Attributes:
         job: see `tradeoffs.profiles.Job`.
-        state: `done`, `changed` (done with other parameters: it runs again), `begun` or `to do`.
+        state: `done`, `changed` (done with other parameters or from other inputs: it runs again), `begun` or `to do`.
         seconds: what it took where it is done, else what it will probably take; None where nothing like it has run.
     """
 
@@ -68,14 +68,20 @@ def size(stage: str, given: Mapping[str, Any]) -> float:
     return limit
 
 
+def _problems(given: Mapping[str, Any]) -> str:
+    """Which kind of problems: the bundled ones, or DS-1000's, which are longer."""
+    problems = str(given.get("problems", ""))
+    return problems if problems in ("", "bundled") else "ds1000"
+
+
 def keys(stage: str, name: str, given: Mapping[str, Any]) -> tuple[tuple[str, ...], ...]:
-    """What a job is like, from the most particular to the least; the model and where it runs are part of each."""
+    """What a job is like, from the most particular to the least; model, device and kind of problems are part of each."""
     kind = str(
         given.get("method")
         or ("best of n" if given.get("best_of", 1) > 1 else "")
         or ("served" if given.get("servers") else "")
     )
-    where = (stage, str(given.get("model", "")), str(given.get("device", "auto")))
+    where = (stage, str(given.get("model", "")), str(given.get("device", "auto")), _problems(given))
     plain = name.rsplit("-s", 1)[0] if name.rsplit("-s", 1)[-1].isdigit() else name
     # Neither grading nor analysis runs the model, so that they take what they take whatever it is.
     anywhere = ((stage,),) if stage in ("grade", "analyse") else ()
@@ -114,7 +120,7 @@ def typical_error(known: Sequence[Past]) -> float | None:
 
 def earlier(root: Path = Path()) -> list[tuple[str, Record]]:
     """Records of all jobs that ran here, and of those whose results are kept, by name."""
-    found: dict[tuple[str, str], tuple[str, Record]] = {}
+    found: dict[tuple[str, str, str], tuple[str, Record]] = {}
     kept = [*sorted(root.glob("results/*/stages/*.json")), *sorted(root.glob("results/*/record.json"))]
     for path in [*kept, *sorted(root.glob("runs/*/**/record.json"))]:
         try:
@@ -123,8 +129,10 @@ def earlier(root: Path = Path()) -> list[tuple[str, Record]]:
             )
         except ValueError:
             continue  # of another version: it tells nothing here
-        name = path.parent.name if path.name == "record.json" else path.stem.partition("-")[2] or "all"
-        found[record.stage, record.provenance.created_utc + name] = (name, record)
+        name = path.parent.name if path.name == "record.json" else path.stem.partition("-")[2]
+        # a result that is kept here and the run that it is a copy of are one
+        one = (record.stage, record.provenance.created_utc, str(record.parameters.get("out")))
+        found[one] = (name if record.stage in ("align", "generate", "grade") else "all", record)
     return list(found.values())
 
 
@@ -137,23 +145,31 @@ def plan(profile: Profile, records: Sequence[tuple[str, Record]], root: Path = P
         root: the project's folder.
     """
     known = past(records)
-    steps = []
+    steps: list[Step] = []
+    again: set[str] = set()  # records that will be made anew
     for job in jobs(profile):
-        folder = root / job.folder
-        if (folder / "record.json").is_file():
-            record = read_record(folder)
-            same = all(record.parameters.get(name) == value for name, value in job.parameters.items())
-            if same:
-                steps.append(Step(job, "done", record.seconds))
-                continue
-            state = "changed"
-        else:
-            state = "begun" if folder.is_dir() else "to do"
+        state, seconds = _state(job, root / job.folder)
+        if state == "done" and not again & set(job.needs):
+            steps.append(Step(job, state, seconds))
+            continue
+        state = "changed" if state == "done" else state
+        again.add(f"{job.folder}/record.json")
         given = dict(job.parameters)
         if job.stage == "grade":
             given |= {"limit": profile.generate.get("limit", 0)}
         steps.append(Step(job, state, predict(keys(job.stage, job.name, given), size(job.stage, given), known)))
     return steps
+
+
+def _state(job: Job, folder: Path) -> tuple[str, float | None]:
+    if not (folder / "record.json").is_file():
+        return "begun" if folder.is_dir() else "to do", None
+    try:
+        record = read_record(folder)
+    except ValueError:  # of another version
+        return "changed", None
+    same = all(record.parameters.get(name) == value for name, value in job.parameters.items())
+    return ("done", record.seconds) if same else ("changed", None)
 
 
 def table(steps: Sequence[Step], error: float | None, each: bool = False) -> str:
@@ -182,7 +198,7 @@ def table(steps: Sequence[Step], error: float | None, each: bool = False) -> str
             f"From earlier runs; each of them, predicted from the others, was typically off by a factor of {error:.2f}."
         )
     elif left:
-        lines.append("Nothing like these jobs has run yet, so that their time is not known.")
+        lines.append("Hardly anything has run yet, so that nobody knows how far off this is.")
     return "\n".join(lines)
 
 

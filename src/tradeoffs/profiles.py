@@ -6,6 +6,7 @@ stops the study with one line that names the file, the place and what is accepte
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tradeoffs.parameters import MODELS, ParameterError, check
 
+SEEDED = re.compile(r"-s\d+$")  # what the folders of further seeds end with
 DECIDES_TRAINING = {"model", "seed", "seeds", "align", "policies"}
 
 
@@ -61,14 +63,22 @@ class Profile(BaseModel):
     @classmethod
     def _plain_names(cls, value: dict[str, Any]) -> dict[str, Any]:
         for name in value:
-            if not name.replace("-", "").isalnum():
-                raise ValueError(f"got {name!r}; accepts names of letters, digits and hyphens")
+            if not name.replace("-", "").isalnum() or SEEDED.search(name):
+                raise ValueError(
+                    f"got {name!r}; accepts names of letters, digits and hyphens that do not end like a seed's, -s1"
+                )
         return value
 
     @model_validator(mode="after")
     def _first_seed(self) -> Profile:
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds: got {self.seeds}; accepts each seed once")
+        if len(self.seeds) > 1 and (
+            own := [n for n, p in (self.policies | {"align": self.align}).items() if "seed" in p]
+        ):
+            raise ValueError(
+                f"{own[0]}: got a seed of its own; accepts none beside several seeds, with each of which it is trained"
+            )
         self.seed = self.seeds[0] if self.seeds else self.seed
         return self
 
@@ -102,6 +112,18 @@ class Job(NamedTuple):
     needs: tuple[str, ...]
 
 
+def seeds_of(text: str) -> list[int]:
+    """Training seeds from `0,1,2`.
+
+    Raises:
+        ParameterError: not numbers with commas between them.
+    """
+    try:
+        return [int(word) for word in text.split(",")]
+    except ValueError:
+        raise ParameterError(f"seeds: got {text!r}; accepts numbers with commas between them, such as 0,1,2") from None
+
+
 def load_profile(source: str, **overrides: Any) -> Profile:
     """Read a profile.
 
@@ -120,10 +142,12 @@ def load_profile(source: str, **overrides: Any) -> Profile:
         known = ", ".join(sorted(p.stem for p in Path("config").glob("*.yaml")))
         raise ParameterError(f"profile: got {source!r}; accepts {known} or the path of a YAML file")
     changed = {key: value for key, value in overrides.items() if value is not None}
+    if "seed" in changed:
+        changed.setdefault("seeds", [])  # one seed alone, whatever the file has
     data = _read(path) | changed
     if "trained" in data:
         raise ParameterError(f"{path}: trained: follows from extends; accepts extends: NAME")
-    data = _whole(data, path, [path.stem])
+    data = _whole(data, path, [path.resolve()])
     try:
         profile = Profile.model_validate(data)
     except ValidationError as error:
@@ -141,18 +165,19 @@ def load_profile(source: str, **overrides: Any) -> Profile:
     return profile
 
 
-def _whole(data: dict[str, Any], path: Path, seen: list[str]) -> dict[str, Any]:
+def _whole(data: dict[str, Any], path: Path, seen: list[Path]) -> dict[str, Any]:
     """Fill in what a profile takes from the one that it extends, which may extend another."""
     other = data.pop("extends", None)
     if other is None:
         return data
     whole = Path("config") / f"{other}.yaml"
-    if other in seen or not whole.is_file():
+    if whole.resolve() in seen or not whole.is_file():
         raise ParameterError(
             f"{path}: extends: got {other!r}; accepts a profile in config/ that does not extend this one"
         )
-    below = _whole(_read(whole), whole, [*seen, other])
-    trained = "" if DECIDES_TRAINING & set(data) else below.get("trained") or other
+    below = _whole(_read(whole), whole, [*seen, whole.resolve()])
+    same = all(data[key] == below.get(key, Profile.model_fields[key].default) for key in DECIDES_TRAINING & set(data))
+    trained = (below.get("trained") or other) if same else ""
     return below | data | {"trained": trained}
 
 
@@ -197,7 +222,10 @@ def jobs(profile: Profile) -> list[Job]:
         done += [_align(profile, name, trained, seed) for name in _in_order(profile)]
     for seed in profile.seeds or [profile.seed]:
         for name, arm in profile.arms.items():
-            if seed == profile.seed or arm.policy != "base" or (profile.generate | arm.model_dump()).get("temperature"):
+            hot = profile.generate.get("temperature") if arm.temperature is None else arm.temperature
+            if (
+                seed == profile.seed or arm.policy != "base" or hot
+            ):  # the untrained model's greedy answers are always the same
                 done += _answer_and_grade(profile, name, arm, runs, trained, seed)
     adapters = {"base": ""} | {name: f"{trained}/{name}/adapter" for name in profile.policies}
     first = next(iter(profile.arms.values())).policy

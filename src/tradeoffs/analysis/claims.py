@@ -33,7 +33,7 @@ SIDES = [
     "regret_direction",
     "accuracy_direction",
 ]
-COLUMNS = ["claim", "text", "shows", "test", "measured", "verdict"]
+COLUMNS = ["claim", "text", "where", "shows", "test", "measured", "verdict"]
 TAU = 0.9  # Kendall's tau and Spearman's rho from which on an order counts as kept
 FREE = 1.0  # points of utility that the larger group may lose
 INFERIOR = 0.02  # of the pass rate: the margin within which two policies count as competitive
@@ -41,65 +41,79 @@ LEARNING = "python benchmarks/learning.py"
 
 
 class Claim(NamedTuple):
-    """A line of the ledger without its figures: the claim restated, what the source shows, and the test."""
+    """A line of the ledger without its figures: the claim restated, where it stands, what the source shows, and the test."""
 
     text: str
+    where: str
     shows: str
     test: str
 
 
 CLAIMS = {
     "c1": Claim(
-        "Three users' preferences can be represented accurately by directions (DPA, figure of conflicting preferences).",
+        "Three users' preferences can be represented accurately by directions.",
+        "DPA, figure 2 (right).",
         "A drawing of three responses and three users, without data; one of the three directions lies outside the released model's range.",
-        "Users with hidden directions choose between rated responses; a direction fitted to each against one fitted to all. Control: users "
-        "who like a certain length, whom no direction fits.",
+        "Simulated users with hidden directions choose between rated responses; a direction fitted to each against one for all. Their "
+        "tastes are directions by construction: the test asks whether choices suffice to find them. Control: users who like a certain "
+        "length, whom no direction fits.",
     ),
     "c2": Claim(
         "DPA can relieve misspecification in RLHF.",
-        "An argument and the same drawing; no experiment.",
-        "Two groups with opposite tastes, 50, 70 and 90 % of them brief: what each loses when one reward serves both, and with a direction "
-        "for each. It holds if the smaller group loses less and the larger no more.",
+        "DPA, the argument around figure 2.",
+        "An argument and the same drawing; no experiment in abstract, README and figures.",
+        "Two simulated groups with opposite tastes, 50, 70 and 90 % of them brief: what each loses when one reward serves both, and with a "
+        f"direction for each. It holds if the smaller group loses less and the larger at most {FREE:g} point more.",
     ),
     "c3": Claim(
         "Popular RLHF frameworks have limited capacity for complicated real-world preferences.",
+        "DPA, abstract.",
         "An argument: one scalar reward imposes one order.",
-        "Pairs ordered as their group would, by one reward and by a direction for each group.",
+        "Pairs ordered as their simulated group would, by one reward and by a direction for each group.",
     ),
     "c4": Claim(
         "Popular RLHF frameworks do not adapt to user-dependent preference.",
+        "DPA, abstract, and its figure of helpfulness against verbosity.",
         "Single points for SFT and DPO where DPA is a curve; neither was asked for a direction.",
         "DPO's policy asked for directions: the slope of length over the angle, beside DPA's.",
     ),
     "c5": Claim(
         "With DPA one LLM serves users with different preferences.",
+        "DPA, the same figure.",
         "One model over ten directions: verbosity 42 to 59, helpfulness 69 to 81.",
         "One policy asked for five directions: in every seed a rank correlation of angle and verbosity of at least 0.9, the ends apart.",
     ),
     "c6": Claim(
         "The DPA study aligns Mistral-7B.",
-        "So say its abstract and its README.",
+        "DPA, abstract and README.",
+        "So they say; which one is not settled: the README names an SFT checkpoint on UltraChat, the model card Mistral-7B-Instruct-v0.2.",
         "None: a fact about a publication. This study's model is much smaller; nothing here speaks for 7B.",
     ),
     "c7": Claim(
         "DPA gives arithmetic control over helpfulness against verbosity.",
-        "Monotone curves without error bars, seeds or tests beyond the trained range.",
+        "DPA, abstract and figures of rewards; the only claim that the report itself calls verified.",
+        "Monotone curves; no error bars, seeds or tests beyond the trained range in abstract, README and figures.",
         "Mean verbosity monotone over five angles, rank correlation of at least 0.9 in every seed, and each direction's own prompt better "
         "for it than the others on average, with intervals over seeds.",
     ),
     "c8": Claim(
         "DPA is competitive with DPO.",
+        "DPA, abstract and AlpacaEval table of the model card.",
         "12.1 % against 11.0 % of wins, at 1,775 against 1,445 characters; at equal length about one point less.",
-        "Pass rates, which neither was selected by: DPA's policy asked for helpfulness against DPO's, with a margin of two points.",
+        "Pass rates, which neither was selected by: DPA's policy asked for helpfulness against DPO's, with a margin of "
+        f"{100 * INFERIOR:g} points.",
     ),
     "c9": Claim(
         "Linear scalarisation uses R = v1 * helpfulness + v2 * verbosity.",
-        "The box of the algorithm figure has this form.",
-        "The code's reward against the formula; the choice does not depend on the length of v.",
+        "DPA, algorithm figure.",
+        "The box of the figure has this form.",
+        "The code's reward against the formula; the choice does not depend on the length of v. It tests this study's code, not the source.",
     ),
     "c10": Claim(
         "In that example v1 = 0.8 and v2 = 0.6.",
-        "The label says so; the figure's own numbers do not.",
+        "DPA, algorithm figure.",
+        "The label says so; of the printed rewards E and F fit v2 = -0.6, as in the README, and D fits neither. The box 'highest reward' "
+        "picks E, although F's is larger.",
         "The example worked out with both signs.",
     ),
 }
@@ -278,7 +292,7 @@ def c8(answers: pd.DataFrame, dpa: str, dpo: str, draws: int, seed: int) -> Find
         return Finding(text, SUPPORTED)
     if high < -INFERIOR:
         return Finding(text, REFUTED)
-    return Finding(f"{text} The interval holds both sides of the margin.", UNTESTABLE)
+    return Finding(f"{text} The interval holds both sides of the margin: too few problems to tell.", UNTESTABLE)
 
 
 def c9() -> Finding:
@@ -310,7 +324,10 @@ def c10() -> Finding:
         for row in rows
     ]
     fits = [row["response"] for row in rows if row["fits"] == "plus"]
-    text = "; ".join(texts) + f". The label is 0.6; {len(fits)} of {len(rows)} printed rewards agree with it."
+    text = (
+        "; ".join(texts)
+        + f". The label is 0.6; {len(fits)} of {len(rows)} printed rewards agree with it, so the figure contradicts itself."
+    )
     return Finding(text, SUPPORTED if fits else REFUTED)
 
 

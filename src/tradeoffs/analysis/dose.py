@@ -9,14 +9,24 @@ baseline would spread the same evidence over several tests.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from tradeoffs.analysis.estimates import verdict
-from tradeoffs.analysis.policies import DIFFERENCES, METRICS, common_problems, policy_sums
+from tradeoffs.analysis.policies import (
+    DIFFERENCES,
+    METRICS,
+    Metric,
+    common_problems,
+    of_seed,
+    plain,
+    policy_sums,
+    seeds,
+    with_seeds,
+)
 from tradeoffs.analysis.resampling import Array, Quantity, Resampling, estimate
 
 STEP = 45.0  # degrees that a slope is told for
@@ -68,11 +78,25 @@ def dose_response(
         turned = STEP * slope(np.array(angles), whole)
         turned = np.exp(turned) if kind == "ratio" else turned
         unit = metric.unit if kind == "difference" else kind
-        value = estimate(Quantity(float(turned[0]), turned[1:]), unit, families, metric.undefined + " at some angle")
+        each = _by_seed(angles, shared, metric, kind)
+        quantity = with_seeds(Quantity(float(turned[0]), turned[1:]), each, kind == "ratio", resampling)
+        value = estimate(quantity, unit, families, metric.undefined + " at some angle")
         steps = np.diff(whole[:, 1:], axis=0)
         ordered = float(max((steps > 0).all(axis=0).mean(), (steps < 0).all(axis=0).mean()))
         neutral = 0.0 if kind == "difference" else 1.0
         found[name] = value.as_dict() | {"kind": kind, "verdict": verdict(value, neutral), "ordered": ordered}
+    return found
+
+
+def _by_seed(angles: Sequence[float], shared: Sequence[pd.DataFrame], metric: Metric, kind: str) -> list[float]:
+    """The slope of each training seed alone, in the unit of the whole."""
+    found = []
+    for seed in seeds(shared[0]):
+        values = np.array([plain(of_seed(part, seed), metric) for part in shared])
+        if kind == "ratio":
+            values = np.log(np.where(values > 0, values, np.nan))
+        turned = STEP * float(slope(np.array(angles), values))
+        found.append(math.exp(turned) if kind == "ratio" else turned)
     return found
 
 

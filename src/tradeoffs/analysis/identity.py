@@ -1,12 +1,12 @@
 """Why a policy's correct answers cost more or fewer seconds than the baseline's: an exact product, so that log shares add up.
 
-Over all attempts of a policy, with R of N right, l tokens an attempt, M decoding passes, D bytes that these had to read (see
-`tradeoffs.inference.roofline`), T seconds, T_dec of them after the first token:
+Over all attempts of a policy, with R of N right, l tokens an attempt, M decoding passes, D seconds that these would take at the limit which
+the machine's bandwidth and arithmetic set (see `tradeoffs.inference.roofline`), T seconds, T_dec of them after the first token:
 
     T / R = N/R * l * M/(N l) * D/M * T_dec/D * T/T_dec
 
-that is attempts, length, passes a token (1 / (rows * utilisation * acceptance)), bytes a pass (t_roof * BW), seconds a byte
-(1 / (eta * BW)) and the whole over its decoding part (1 / phi). Every factor is a sum over a sum, so logarithms of ratios are shares of
+that is attempts, length, passes a token (1 / (rows * utilisation * acceptance)), t_roof of a pass, 1 / eta, and the whole over its decoding
+part (1 / phi). Every factor is a sum over a sum, so logarithms of ratios are shares of
 the logarithm of the total in any order, without a residual.
 
 Source: the identity is this study's own; cost of pass C/R is Erol et al. 2025, arXiv 2504.13359, with seconds for dollars.
@@ -15,6 +15,7 @@ Source: the identity is this study's own; cost of pass C/R is Erol et al. 2025, 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,8 +30,8 @@ FACTORS = {
     "attempts": ("graded", "passed"),
     "length": ("graded_tokens", "graded"),
     "batching": ("graded_passes", "graded_tokens"),
-    "context": ("graded_bytes", "graded_passes"),
-    "efficiency": ("graded_decode_s", "graded_bytes"),
+    "roofline": ("graded_roof", "graded_passes"),
+    "efficiency": ("graded_decode_s", "graded_roof"),
     "prompt": ("graded_seconds", "graded_decode_s"),
 }
 # where an engine does not say how it batches: a server that others may use as well
@@ -45,16 +46,27 @@ PARTS = {
         "prompt length": ("graded_prompt_tokens", "graded"),
         "prompt speed": ("graded_prefill_s", "graded_prompt_tokens"),
     },
-    "decoding": {name: FACTORS[name] for name in ("length", "batching", "context", "efficiency")},
+    "decoding": {name: FACTORS[name] for name in ("length", "batching", "roofline", "efficiency")},
 }
 
 
-def work(rows: pd.DataFrame, weight_bytes: float | None, kv_bytes_per_token: float | None) -> pd.DataFrame:
-    """Add what each answer's decoding took: `decode_s`, `passes` and `bytes`, missing where the engine does not tell.
+def work(
+    rows: pd.DataFrame,
+    weight_bytes: float | None,
+    kv_bytes_per_token: float | None,
+    parameters: float = 0.0,
+    ceilings: Mapping[str, float] | None = None,
+) -> pd.DataFrame:
+    """Add what each answer's decoding took: `decode_s`, `passes` and `roof`, missing where the engine does not tell.
 
     Args:
         rows: one row an answer: `prompt_tokens`, `tokens`, `slots`, `seconds`, `prefill_s`, `batch_size`.
-        weight_bytes, kv_bytes_per_token: of the model, see `tradeoffs.inference.roofline.Traffic`.
+        weight_bytes, kv_bytes_per_token, parameters: of the model, see `tradeoffs.inference.roofline.Traffic`.
+        ceilings: the machine's `bytes_per_s` and `flops_per_s`; without them decoding counts as bound by memory alone, and `roof` is in
+            bytes instead of seconds.
+
+    `roof` of a pass is B c k / BW + max(2 N B / F, W / BW) for B rows of c live tokens; a row's part is that of its own keys and values
+    and a share of the rest.
 
     A batch's passes are shared out by row like its seconds: one less than its slots, since the first token comes out of the prompt's pass.
     Where answers were rated (best of n), the judge's seconds are added to those of reading, which is what the judge does.
@@ -63,12 +75,15 @@ def work(rows: pd.DataFrame, weight_bytes: float | None, kv_bytes_per_token: flo
     passes = (rows["slots"] - 1).clip(lower=0) / rows["batch_size"].where(prefill.notna())
     n = rows["tokens"]
     context = ((n - 1) * rows["prompt_tokens"] + n * (n - 1) / 2).where(n > 0, 0)
-    known = weight_bytes is not None and kv_bytes_per_token is not None
-    total = weight_bytes * passes + kv_bytes_per_token * context if known else np.nan  # type: ignore[operator]
+    bandwidth, flops = (ceilings["bytes_per_s"], ceilings["flops_per_s"]) if ceilings else (1.0, np.inf)
+    roof: Any = np.nan
+    if weight_bytes is not None and kv_bytes_per_token is not None:
+        once = np.maximum(weight_bytes / bandwidth, 2 * parameters * rows["batch_size"] / flops)
+        roof = passes * once + kv_bytes_per_token * context / bandwidth
     judged = rows["judge_s"] if "judge_s" in rows else 0.0
     decode = rows["seconds"] - prefill
     return rows.assign(
-        prefill_s=prefill + judged, seconds=rows["seconds"] + judged, decode_s=decode, passes=passes, bytes=total
+        prefill_s=prefill + judged, seconds=rows["seconds"] + judged, decode_s=decode, passes=passes, roof=roof
     )
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 
 from tradeoffs.analysis import identity
 from tradeoffs.analysis.estimates import NO_DIFFERENCE, Estimate, minimum_detectable_effect, pass_at_k, verdict, wilson
-from tradeoffs.analysis.resampling import Array, Quantity, Resampling, bootstrap_p, estimate, sign_flip_p
+from tradeoffs.analysis.resampling import Array, Quantity, Resampling, bootstrap_p, estimate, expansion, sign_flip_p
 
 ALPHA = 0.05
 # H2 and H3 of the study; H1, speed at forced lengths, is adjusted in `tradeoffs.analysis.throughput`
@@ -46,8 +46,9 @@ METRICS = {
     "prompt_tokens": Metric("prompt_tokens", "answers", "tokens"),
 }
 DIFFERENCES = ("pass_rate", "cap_share")
+SHARES = (*DIFFERENCES, "utilisation")
 # what an answer's decoding took, see `tradeoffs.analysis.identity.work`
-WORK = ("decode_s", "prefill_s", "passes", "bytes")
+WORK = ("decode_s", "prefill_s", "passes", "roof")
 TIMED = ("seconds", "graded_seconds", "graded_decode_s", "graded_prefill_s")
 COUNTS = ("answers", "graded", "passed", "unavailable", "failed")
 SUMMED = (
@@ -111,11 +112,52 @@ def metrics(sums: Mapping[str, Quantity]) -> dict[str, Quantity]:
     return {name: sums[m.above] / sums[m.below] for name, m in METRICS.items()}
 
 
+def seeds(rows: pd.DataFrame) -> list[Any]:
+    """Which training seeds a policy's answers are of; one where there is no such column."""
+    return sorted(rows["seed"].unique()) if "seed" in rows else [0]
+
+
+def of_seed(rows: pd.DataFrame, seed: Any) -> pd.DataFrame:
+    """The answers of one training seed; all where only one was trained, whose answers stand beside any other's."""
+    return rows[rows["seed"] == seed] if len(seeds(rows)) > 1 else rows
+
+
+def with_seeds(quantity: Quantity, each: Sequence[float], log: bool, resampling: Resampling) -> Quantity:
+    """Add what another training could have changed to the draws of a quantity that is pooled over training seeds.
+
+    The mean of k seeds is off by Student's t with k - 1 degrees of freedom times their standard error, since of few seeds the scatter
+    itself is uncertain. Like errors of pace, these are made smaller by as much as `interval` widens for few families.
+
+    Args:
+        quantity: pooled over seeds.
+        each: the same of each seed alone; with fewer than two nothing is added, and an undefined one leaves the quantity without limits.
+        log: whether seeds scatter by factors (costs and ratios) or by amounts (shares and differences).
+        resampling: whose draws the quantity's are; further draws come from a generator of their own.
+    """
+    if len(each) < 2:
+        return quantity
+    values = np.asarray(each, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = np.log(values) if log else values
+    if not np.isfinite(values).all():
+        return Quantity(quantity.point, np.full_like(quantity.draws, np.nan))
+    error = float(values.std(ddof=1)) / math.sqrt(len(values)) / expansion(len(resampling.families))
+    # the same seeds of training for all metrics and policies, and so the same draws of luck
+    luck = error * np.random.default_rng(len(values)).standard_t(len(values) - 1, len(quantity.draws))
+    return Quantity(quantity.point, quantity.draws * np.exp(luck) if log else quantity.draws + luck)
+
+
+def plain(rows: pd.DataFrame, metric: Metric) -> float:
+    """A metric on the data, NaN where it is undefined; `rows` with the columns of `SUMMED`."""
+    below = float(rows[metric.below].sum())
+    return float(rows[metric.above].sum()) / below if below else math.nan
+
+
 def policy_metrics(rows: pd.DataFrame, resampling: Resampling, pace: Array | None = None) -> dict[str, dict[str, Any]]:
     """Estimate every metric of one policy.
 
     Args:
-        rows: its answers, see `count_columns`.
+        rows: its answers, see `count_columns`; of several training seeds where there is a column `seed`.
         resampling: the draws shared by all policies.
         pace: the policy's errors of pace, see `Resampling.paces`.
 
@@ -126,12 +168,14 @@ def policy_metrics(rows: pd.DataFrame, resampling: Resampling, pace: Array | Non
     counted = count_columns(rows)
     sums = policy_sums(counted, resampling, pace)
     families = counted["family"].nunique()
-    result = {
-        name: estimate(q, METRICS[name].unit, families, METRICS[name].undefined).as_dict()
-        for name, q in metrics(sums).items()
-    }
-    # as many trials as there are problems: three policies' answers to one are no three problems
-    once = {name: sums[name].point / _seeds(rows) for name in COUNTS + ("capped",)}
+    own = [of_seed(counted, seed) for seed in seeds(counted)]
+    result = {}
+    for name, quantity in metrics(sums).items():
+        metric = METRICS[name]
+        quantity = with_seeds(quantity, [plain(part, metric) for part in own], name not in SHARES, resampling)
+        result[name] = estimate(quantity, metric.unit, families, metric.undefined).as_dict()
+    # as many trials as one training has: three policies' answers to a problem are no three problems
+    once = {name: sums[name].point / len(own) for name in (*COUNTS, "capped")}
     result["pass_rate"] = with_wilson(result["pass_rate"], once["passed"], once["graded"])
     result["cap_share"] = with_wilson(result["cap_share"], once["capped"], once["answers"], always=False)
     result |= {name: Estimate(sums[name].point, None, None, "answers").as_dict() for name in COUNTS}
@@ -177,7 +221,8 @@ def pass_at(counted: pd.DataFrame, resampling: Resampling) -> dict[str, dict[str
         sums = resampling.sums(problems.assign(value=values, one=1), ["value", "one"])
         value = estimate(sums["value"] / sums["one"], "share", problems["family"].nunique()).as_dict()
         if sum(values) in (0, len(values)):
-            value = with_wilson(value, int(sum(values)), len(values))
+            trainings = len(seeds(graded))
+            value = with_wilson(value, sum(values) / trainings, len(values) / trainings)
         result[f"pass_at_{k}"] = value
     return result
 
@@ -230,77 +275,50 @@ def compare(
     )
     result: dict[str, dict[str, Any]] = {}
     for name, metric in METRICS.items():
-        if name in DIFFERENCES:
-            value = estimate(ours[name].minus(theirs[name]), metric.unit, families, metric.undefined)
-            kind, neutral = "difference", 0.0
+        kind, neutral = ("difference", 0.0) if name in DIFFERENCES else ("ratio", 1.0)
+        each = by_seed(own, other, metric, kind)
+        if kind == "difference":
+            change = with_seeds(ours[name].minus(theirs[name]), each, False, resampling)
+            value = estimate(change, metric.unit, families, metric.undefined)
         else:
-            value = estimate(_ratio(ours[name], theirs[name]), "ratio", families, _whose(ours[name], metric.undefined))
-            kind, neutral = "ratio", 1.0
-        draws = (ours[name].minus(theirs[name]) if kind == "difference" else ours[name] / theirs[name]).draws
-        p = None if value.low is None and value.high is None else bootstrap_p(draws, neutral, families)
+            change = with_seeds(_ratio(ours[name], theirs[name]), each, True, resampling)
+            value = estimate(change, "ratio", families, _whose(ours[name], metric.undefined))
+        p = None if value.low is None and value.high is None else bootstrap_p(change.draws, neutral, families)
         result[name] = value.as_dict() | {"kind": kind, "verdict": verdict(value, neutral), "p": p}
+        if len(each) > 1:
+            result[name]["seeds"] = [x if math.isfinite(x) else None for x in each]
     if len(own) and own["capped"].sum() == other["capped"].sum() == 0:
-        bound = wilson(0, len(own) / _seeds(own))[1]
+        bound = wilson(0, len(own) / len(seeds(own)))[1]
         result["cap_share"] |= {
             "low": -bound,
             "high": bound,
             "reason": "no answer was cut, so a bound from their number",
         }
-    lengths = [part.groupby(["family", "problem_id"])["tokens"].sum() / _seeds(part) for part in (own, other)]
+    # tokens of one training's answers to a problem, best of n with all that was drawn
+    lengths = [part.groupby(["family", "problem_id"])[["tokens", "answers"]].sum() for part in (own, other)]
     if families > 1:
-        moved = (lengths[0] - lengths[1]).groupby("family").sum().to_numpy(dtype=np.float64)
-        result["tokens_per_answer"]["p"] = sign_flip_p(moved, len(resampling.weights), generator)
+        gaps = lengths[0]["tokens"] / lengths[0]["answers"] - lengths[1]["tokens"] / lengths[1]["answers"]
+        moved = gaps.groupby("family").sum().to_numpy(dtype=np.float64)
+        flipped = sign_flip_p(moved, len(resampling.weights), generator)
+        value_p = result["tokens_per_answer"]["p"]
+        several = "seeds" in result["tokens_per_answer"]  # which flips know nothing of
+        result["tokens_per_answer"]["p"] = max(flipped, value_p) if several and value_p is not None else flipped
     result["pass_rate"] = _paired(result["pass_rate"], own, other, resampling, generator, ALPHA / compared)
-    if _seeds(own) > 1:
-        every = _by_seed(own, other)
-        for name, found in result.items():
-            found.update(_agreement(every[name], found))
     return result
 
 
-def _seeds(part: pd.DataFrame) -> int:
-    return int(part["seed"].nunique()) if "seed" in part and len(part) else 1
-
-
-def _by_seed(own: pd.DataFrame, other: pd.DataFrame) -> dict[str, list[float]]:
-    """Every metric's change against the baseline in each training seed, beside the baseline's of the same seed where it has one."""
-    found: dict[str, list[float]] = {name: [] for name in METRICS}
-    for seed, part in own.groupby("seed"):
-        beside = other[other["seed"] == seed] if _seeds(other) > 1 else other
-        both = [{n: (p[m.above].sum(), p[m.below].sum()) for n, m in METRICS.items()} for p in (part, beside)]
-        for name in METRICS:
-            ours, theirs = (above / below if below else math.nan for above, below in (b[name] for b in both))
-            change = ours - theirs if name in DIFFERENCES else ours / theirs if theirs else math.nan
-            found[name].append(float(change))
+def by_seed(own: pd.DataFrame, other: pd.DataFrame, metric: Metric, kind: str) -> list[float]:
+    """A metric's change against the baseline in each training seed that both have; one that was trained once stands beside every seed."""
+    each = [seeds(part) for part in (own, other)]
+    shared = (
+        sorted(set.intersection(*(set(part) for part in each if len(part) > 1))) if max(map(len, each)) > 1 else [0]
+    )
+    found = []
+    for seed in shared:
+        ours, theirs = (plain(of_seed(part, seed), metric) for part in (own, other))
+        change = ours - theirs if kind == "difference" else ours / theirs if theirs else math.nan
+        found.append(change)
     return found
-
-
-def _agreement(changes: list[float], value: dict[str, Any]) -> dict[str, Any]:
-    """What training seeds say of a change: `seeds` (each one's), and a t interval over them, `seeds_low` and `seeds_high`.
-
-    The bootstrap asks whether the change would be seen on other problems, this whether it would after another training. It is called a
-    change only where both say so (intersection-union: neither needs an adjustment for the other).
-    """
-    from scipy.stats import t
-
-    ratio = value["kind"] == "ratio"
-    numbers = np.array(changes, dtype=np.float64)
-    logs = np.log(np.where(numbers > 0, numbers, np.nan)) if ratio else numbers
-    told: dict[str, Any] = {"seeds": [x if math.isfinite(x) else None for x in changes]}
-    limits: tuple[float | None, float | None] = (None, None)
-    if np.isfinite(logs).all():
-        half = float(t.isf(0.025, len(logs) - 1) * logs.std(ddof=1) / math.sqrt(len(logs)))
-        ends = (float(logs.mean()) - half, float(logs.mean()) + half)
-        limits = (math.exp(ends[0]), math.exp(ends[1])) if ratio else ends
-    told |= {"seeds_low": limits[0], "seeds_high": limits[1]}
-    neutral = 1.0 if ratio else 0.0
-    clear = limits[0] is not None and limits[1] is not None and (limits[0] > neutral or limits[1] < neutral)
-    if value["verdict"] in ("higher", "lower") and not clear:
-        told |= {
-            "verdict": NO_DIFFERENCE,
-            "reason": "not settled over training seeds (t interval over seeds covers no change)",
-        }
-    return told
 
 
 def adjust(comparisons: Mapping[str, dict[str, dict[str, Any]]]) -> None:
@@ -369,6 +387,12 @@ def _paired(
     # With no discordant problem seen their share is bounded, not zero.
     fewest = math.ceil(math.log2(2 / alpha))
     detectable = max(minimum_detectable_effect(discordance or bound, n, effect, alpha), min(1.0, fewest / n))
+    if "seeds" in value and None not in value["seeds"]:
+        from scipy.stats import t
+
+        k, each = len(value["seeds"]), np.array(value["seeds"])
+        seen = float(t.isf(alpha / 2, k - 1) + t.isf(0.2, k - 1)) * float(each.std(ddof=1)) / math.sqrt(k)
+        detectable, p = max(detectable, min(1.0, seen)), max(p, value["p"] if value["p"] is not None else 1.0)
     extra = {"p": p, "n": n, "discordance": discordance, "design_effect": effect, "detectable": detectable}
     if discordance == 0:
         value = value | {"low": -bound, "high": bound, "verdict": NO_DIFFERENCE}
@@ -398,11 +422,14 @@ def decompose(
     """
     own, other = common_problems([rows, base])
     ours, theirs = (policy_sums(part, resampling, pace) for part, pace in zip((own, other), paces, strict=True))
-    told = all(part.loc[part["graded"] == 1, "graded_bytes"].notna().all() for part in (own, other))
+    told = all(part.loc[part["graded"] == 1, "graded_roof"].notna().all() for part in (own, other))
     factors = identity.FACTORS if told else identity.COARSE
     parts = identity.ratios(ours, theirs, factors)
     whole = METRICS["seconds_per_correct"]
     parts["total"] = _ratio(ours[whole.above] / ours[whole.below], theirs[whole.above] / theirs[whole.below])
+    for name, (above, below) in (factors | {"total": (whole.above, whole.below)}).items():
+        each = by_seed(own, other, Metric(above, below, "ratio"), "ratio")
+        parts[name] = with_seeds(parts[name], each, True, resampling)
     families = own["family"].nunique()
     unmeasured = "no answer passed in the policy or the baseline"
     found = {name: estimate(q, "ratio", families, unmeasured).as_dict() for name, q in parts.items()}
@@ -435,7 +462,7 @@ def decompose_seconds(
     Source: LMDI, see `tradeoffs.analysis.identity.lmdi`.
     """
     own, other = common_problems([rows, base])
-    graded = [part.loc[part["graded"] == 1, "graded_bytes"] for part in (own, other)]
+    graded = [part.loc[part["graded"] == 1, "graded_roof"] for part in (own, other)]
     if not all(len(part) and part.notna().all() for part in graded):
         return {}
     both = []

@@ -109,13 +109,17 @@ def _arm(runs: Path, arm: str, records: dict[str, Record], missing: list[Gap]) -
     if graded is not None and not verdicts.empty and left:
         missing.append(Gap(f"verdicts of {arm} for {left} of {len(joined)} answers"))
     model = made.summary
-    return work(joined, model.get("weight_bytes"), model.get("kv_bytes_per_token")).assign(arm=arm)
+    timed = records.get("throughput")
+    here = timed is not None and hardware(timed) == hardware(made)
+    ceilings = timed.summary.get("ceilings") if timed and here else None
+    known = (model.get("weight_bytes"), model.get("kv_bytes_per_token"), model.get("parameters") or 0.0)
+    return work(joined, *known, ceilings).assign(arm=arm)
 
 
 def _seeds(runs: Path, arm: str, seeds: Sequence[int], records: dict[str, Record], missing: list[Gap]) -> pd.DataFrame:
     """An arm's answers of all training seeds; one that is not trained, and answers alike each time, has those of the first alone."""
     first = _arm(runs, arm, records, missing)
-    asked = records[f"generate-{arm}"].parameters if f"generate-{arm}" in records else {}
+    asked = records[f"generate-{arm}"].parameters if f"generate-{arm}" in records else {"adapter": "unknown"}
     repeated = asked.get("adapter") or asked.get("temperature")
     tables = [first.assign(seed=0)]
     for place, seed in enumerate(seeds if repeated else [], 1):
@@ -145,9 +149,13 @@ def _uneven(arms: Mapping[str, pd.DataFrame], order: Sequence[str], missing: lis
         return
     asked = set(arms[order[0]]["problem_id"])
     for arm, table in arms.items():
-        left = len(asked - set(table["problem_id"]))
-        if left:
-            missing.append(Gap(f"answers of {arm} to {left} of the {len(asked)} problems that {order[0]} answered"))
+        for place, part in table.groupby("seed"):
+            left = len(asked - set(part["problem_id"]))
+            which = f" (seed {place})" if table["seed"].nunique() > 1 else ""
+            if left:
+                missing.append(
+                    Gap(f"answers of {arm}{which} to {left} of the {len(asked)} problems that {order[0]} answered")
+                )
 
 
 def _warnings(records: Mapping[str, Record]) -> list[str]:
@@ -208,18 +216,20 @@ def read_runs(runs: str, policies: Sequence[str], problems: str, seeds: Sequence
         ValueError: nothing is there at all, rows do not follow their schema, or answers are to another problem set.
     """
     folder, records, missing = Path(runs), dict[str, Record](), list[Gap]()
-    read = {arm: _seeds(folder, arm, seeds, records, missing) for arm in policies}
-    arms = {arm: table for arm, table in read.items() if not table.empty}
-    _uneven(arms, policies, missing)
-    record, timings = _stage(folder / "throughput", "timings.jsonl", Timing, "timings at forced lengths", missing)
+    gaps: list[Gap] = []  # named after those of the arms, whose work is measured by the ceilings found here
+    record, timings = _stage(folder / "throughput", "timings.jsonl", Timing, "timings at forced lengths", gaps)
     if record is not None:
         records["throughput"] = record
         timed = set(timings["policy"])
-        missing += [
+        gaps += [
             Gap(f"timings of {name}")
             for name in record.parameters.get("policies", {})
             if len(timed) and name not in timed
         ]
+    read = {arm: _seeds(folder, arm, seeds, records, missing) for arm in policies}
+    arms = {arm: table for arm, table in read.items() if not table.empty}
+    _uneven(arms, policies, missing)
+    missing += gaps
     guessed = folder / "speculate"
     acceptance = _table([], Acceptance)
     if guessed.is_dir():  # a study without this stage lacks nothing

@@ -105,7 +105,10 @@ class Resampling(NamedTuple):
             return {}
         scatter, draws = float(every.std(ddof=1)) / expansion(len(self.families)), len(self.weights)
         return {
-            name: np.exp(scatter * generator.standard_t(len(every) - 1, draws)) for name, own in probes.items() if own
+            # two probes a run: several runs of a policy are off independently
+            name: np.exp(scatter / math.sqrt(max(1.0, len(own) / 2)) * generator.standard_t(len(every) - 1, draws))
+            for name, own in probes.items()
+            if own
         }
 
 

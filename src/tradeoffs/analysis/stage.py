@@ -41,6 +41,7 @@ from tradeoffs.analysis.throughput import (
     compare_throughput,
     controls,
     foretell,
+    looked_back,
     roofline,
     self_check,
     usable_blocks,
@@ -81,8 +82,6 @@ COMPARED = [
     "discordance",
     "design_effect",
     "detectable",
-    "seeds_low",
-    "seeds_high",
     "reason",
 ]
 LOGS = ["log", "log_low", "log_high", "percent"]
@@ -173,7 +172,8 @@ def _probes(runs: Runs, arms: list[str]) -> dict[str, list[float]]:
     """Speeds of the fixed piece of work that was timed before and after each arm's answers."""
     found: dict[str, list[float]] = {arm: [] for arm in arms}
     for name, record in runs.records.items():
-        arm = re.sub(r"-s\d+$", "", name.removeprefix("generate-"))
+        own = name.removeprefix("generate-")
+        arm = own if own in found else re.sub(r"-s\d+$", "", own)
         if name.startswith("generate-") and arm in found:
             found[arm] += record.summary.get("probe_tokens_per_s", [])
     return found
@@ -216,7 +216,8 @@ def _throughput(runs: Runs, base: str) -> dict[str, Any]:
         found["roofline"] = sorted(roofline(plain, told), key=lambda row: order.index(row["policy"]))
     pilot = runs.timings[runs.timings["kind"] == "pilot"]
     if pilot["block"].nunique() > 1:
-        found["power"] = foretell(pilot, int(asked["blocks"]), margin, max(1, len(order) - 1))._asdict()
+        told_before = foretell(pilot, int(asked["blocks"]), margin, max(1, len(order) - 1))
+        found["power"] = looked_back(told_before, plain, order, base)._asdict()
     return found
 
 
@@ -310,6 +311,7 @@ def analyse(runs: Runs, parameters: AnalyseParameters) -> Study:
         "warnings": runs.warnings,
         "hardware": "; ".join(machines),
     }
+    summary["aligned"] = _aligned(runs.records)
     summary["headline"] = headline(summary)
     tables = {
         "policies": _long(summary["policies"], ESTIMATES),
@@ -341,6 +343,23 @@ def _competitors(records: Mapping[str, Record]) -> tuple[str, str]:
         if method in found and record.parameters.get("angle") == (0.0 if method == "dpa" else None):
             found[method] = found[method] or name.removeprefix("generate-")
     return found["dpa"], found["dpo"]
+
+
+def _aligned(records: Mapping[str, Record]) -> list[str]:
+    """Policies that training made from another policy, and the arms that they answer as; not those of best of n."""
+    trained = [
+        name.removeprefix("align-")
+        for name, r in records.items()
+        if name.startswith("align-") and r.parameters.get("start")
+    ]
+    arms = [
+        name.removeprefix("generate-")
+        for name, r in records.items()
+        if name.startswith("generate-")
+        and Path(str(r.parameters.get("adapter") or "")).parent.name in trained
+        and r.parameters.get("best_of", 1) == 1
+    ]
+    return sorted({*trained, *arms})
 
 
 def _acceptance(runs: Runs, parameters: AnalyseParameters) -> pd.DataFrame:

@@ -184,6 +184,7 @@ class Power(NamedTuple):
         power: chance to find a policy equivalent that is.
         needed: blocks for a chance of 90 %; None beyond 1,000.
         detectable: the smallest true change that the t-test sees with 80 % chance, as a ratio less 1.
+        sd_run, detectable_run: the same from the policies' own block ratios, once they are there: a pilot is short and may flatter.
     """
 
     sd: float
@@ -191,6 +192,8 @@ class Power(NamedTuple):
     power: float
     needed: int | None
     detectable: float
+    sd_run: float | None = None
+    detectable_run: float | None = None
 
 
 def tost_power(sd: float, blocks: int, margin: float, draws: int = 20_000, seed: int = 0, compared: int = 1) -> float:
@@ -223,8 +226,6 @@ def foretell(pilot: pd.DataFrame, blocks: int, margin: float, compared: int = 1)
     Raises:
         ValueError: fewer than two pilot blocks.
     """
-    from statsmodels.stats.power import TTestPower
-
     rates = np.log(block_rates(pilot)["tokens_per_s"].unstack("policy"))
     ratios = (rates["a"] - rates["b"]).dropna()
     if len(ratios) < 2:
@@ -232,8 +233,32 @@ def foretell(pilot: pd.DataFrame, blocks: int, margin: float, compared: int = 1)
     # Equal by construction: the spread around zero, not around their mean.
     sd = float(np.sqrt((ratios**2).mean()))
     needed = next((n for n in range(3, 1001) if tost_power(sd, n, margin, 4000, compared=compared) >= 0.9), None)
-    effect = abs(float(TTestPower().solve_power(nobs=blocks, alpha=ALPHA / compared, power=0.8)))
-    return Power(sd, blocks, tost_power(sd, blocks, margin, compared=compared), needed, math.expm1(effect * sd))
+    return Power(sd, blocks, tost_power(sd, blocks, margin, compared=compared), needed, _seen(sd, blocks, compared))
+
+
+def _seen(sd: float, blocks: int, compared: int) -> float:
+    from statsmodels.stats.power import TTestPower
+
+    return math.expm1(abs(float(TTestPower().solve_power(nobs=blocks, alpha=ALPHA / compared, power=0.8))) * sd)
+
+
+def looked_back(told: Power, timings: pd.DataFrame, order: Sequence[str], base: str) -> Power:
+    """Add to what a pilot foretold what the run's own scatter says: the median over policies of the sd of their block log-ratios.
+
+    Args:
+        told: see `foretell`.
+        timings: rows of kind `policies`.
+        order: the policies.
+        base: their baseline.
+    """
+    rates = np.log(block_rates(timings)["tokens_per_s"].unstack("policy")).loc[
+        usable_blocks(block_rates(timings), list(order))
+    ]
+    others = [name for name in order if name != base]
+    if base not in rates or not others or len(rates) < 2:
+        return told
+    sd = float(np.median([(rates[name] - rates[base]).std(ddof=1) for name in others]))
+    return told._replace(sd_run=sd, detectable_run=_seen(sd, len(rates), len(others)))
 
 
 def foretold(pilot: pd.DataFrame, blocks: int, margin: float, compared: int = 1) -> str:
@@ -304,8 +329,8 @@ def self_check(timings: pd.DataFrame, margin: float) -> SelfCheck | None:
 FORCED = {
     "length": ("tokens", "rows"),
     "batching": ("passes", "tokens"),
-    "context": ("bytes", "passes"),
-    "efficiency": ("decode_s", "bytes"),
+    "roofline": ("roof", "passes"),
+    "efficiency": ("decode_s", "roof"),
     "prompt": ("seconds", "decode_s"),
 }
 
@@ -328,7 +353,7 @@ def explain_blocks(
     usable = usable_blocks(block_rates(timings), [policy, baseline])
     done = done[done["block"].isin(usable)]
     # one row stands for its batch: all its rows are alike
-    sums = done.groupby(["block", "policy"])[["tokens", "rows", "passes", "bytes", "decode_s", "seconds"]].sum()
+    sums = done.groupby(["block", "policy"])[["tokens", "rows", "passes", "roof", "decode_s", "seconds"]].sum()
     found = {}
     for name, (above, below) in (FORCED | {"total": ("seconds", "rows")}).items():
         each = (sums[above] / sums[below]).unstack("policy").reindex(columns=[policy, baseline]).dropna()

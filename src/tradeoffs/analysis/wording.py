@@ -87,7 +87,7 @@ def group(items: Mapping[str, Found], order: Sequence[str], bare: Sequence[str] 
         own = {policy: found for policy, found in items.items() if found.verdict == word}
         far = max(own, key=lambda policy: own[policy].size, default="")
         if len(own) > MOST_NAMED:
-            many = f"all {len(own)} others" if len(own) == len(items) else f"{len(own)} of {len(items)}"
+            many = f"all {len(own)}" if len(own) == len(items) else f"{len(own)} of {len(items)}"
             parts.append(f"{word} for {many}" + ("" if word in bare else f" (farthest: {far} {own[far].numbers})"))
         elif own:
             named = [policy if word in bare else f"{policy} ({found.numbers})" for policy, found in own.items()]
@@ -98,21 +98,32 @@ def group(items: Mapping[str, Found], order: Sequence[str], bare: Sequence[str] 
 def _found(value: Mapping[str, Any], verdict: str) -> Found:
     estimate = value["estimate"]
     if value["kind"] == "ratio":
-        return Found(verdict, _ratio(value), abs(math.log(estimate)) if estimate else 0.0)
+        return Found(verdict, _ratio(value), abs(math.log(estimate)) if estimate else math.inf)
     return Found(verdict, _share(value), abs(estimate or 0.0))
 
 
-def _compared(comparisons: Mapping[str, Any], metric: str) -> str:
+def _compared(summary: Mapping[str, Any], metric: str) -> str:
+    comparisons = summary["comparisons"]
     items = {arm: _found(found[metric], SAID[found[metric]["verdict"]]) for arm, found in comparisons.items()}
-    return group(items, list(SAID.values()), bare=[SAID[NO_DIFFERENCE], SAID[NOT_MEASURED]])
+    quiet = [SAID[NO_DIFFERENCE], SAID[NOT_MEASURED]]
+    return _apart(items, summary, lambda part: group(part, list(SAID.values()), bare=quiet))
+
+
+def _apart(items: Mapping[str, Found], summary: Mapping[str, Any], say: Callable[[Mapping[str, Found]], str]) -> str:
+    """What happened to aligned policies, then to those that stand beside them for comparison."""
+    aligned = {name: found for name, found in items.items() if name in summary.get("aligned", [])}
+    beside = {name: found for name, found in items.items() if name not in aligned}
+    if not aligned or not beside:
+        return say(items)
+    return f"{say(aligned)}, and of those not aligned {say(beside)}"
 
 
 def headline(summary: Mapping[str, Any]) -> dict[str, str]:
     """Write the three sentences that answer the study's question.
 
     Args:
-        summary: the analyse record's summary: `baseline`, `policies`, `comparisons`, `throughput`,
-            `throughput_setting`.
+        summary: the analyse record's summary: `baseline`, `policies`, `comparisons`, `throughput`, `throughput_setting`, and `aligned`, the
+            policies and arms that alignment made from the baseline; the others are told after them.
 
     Returns:
         `efficiency` (tokens/s at forced lengths), `answers` (tokens and seconds an answer), `correctness` (pass rate
@@ -130,10 +141,11 @@ def _efficiency(summary: Mapping[str, Any]) -> str:
     }
     if base not in found or not others:
         return f"Tokens per second were not compared: there are no timings of {base} and another policy ({REMEDY})."
+    told = _apart(others, summary, lambda part: group(part, list(THROUGHPUT_WORDS.values())))
     return (
         f"At forced lengths ({setting['prompt_tokens']} prompt and {setting['new_tokens']} new tokens a row, "
         f"{' and '.join(map(str, setting['batch_sizes']))} rows, {setting['blocks']} blocks), tokens per second relative to {base} are "
-        f"{group(others, list(THROUGHPUT_WORDS.values()))}; the margin is ±{100 * setting['margin']:g} %."
+        f"{told}; the margin is ±{100 * setting['margin']:g} %."
     )
 
 
@@ -155,7 +167,7 @@ def _answers(summary: Mapping[str, Any]) -> str:
     return (
         f"Left to stop by itself, {base} needs {_with_span(summary, 'tokens_per_answer', 'tokens')} and "
         f"{_with_span(summary, 'seconds_per_answer', 's')} an answer; relative to it, tokens per answer are "
-        f"{_compared(comparisons, 'tokens_per_answer')}; seconds per answer are {_compared(comparisons, 'seconds_per_answer')}."
+        f"{_compared(summary, 'tokens_per_answer')}; seconds per answer are {_compared(summary, 'seconds_per_answer')}."
     )
 
 
@@ -179,8 +191,8 @@ def _correctness(summary: Mapping[str, Any]) -> str:
         cost = f"{_with_span(summary, 'seconds_per_correct', 's')} per correct answer"
     return (
         f"{base} passes {_with_span(summary, 'pass_rate', '%', 100)} of {_base(summary, 'graded'):,.0f} graded answers ({cost}); "
-        f"relative to it, the pass rate is {_compared(comparisons, 'pass_rate')}{_missed(comparisons)}; seconds per correct answer "
-        f"are {_compared(comparisons, 'seconds_per_correct')}."
+        f"relative to it, the pass rate is {_compared(summary, 'pass_rate')}{_missed(comparisons)}; seconds per correct answer "
+        f"are {_compared(summary, 'seconds_per_correct')}."
     )
 
 

@@ -1,0 +1,118 @@
+"""Sentences that qualify a finding: what could not have been seen, what was taken back, what is cut, who is not beaten."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from study_words import number, probability
+
+Summary = Mapping[str, Any]
+Rows = Sequence[Mapping[str, str]]
+OFTEN = 0.5  # share of answers cut from which on a mean length is only a lower bound
+SELDOM = 0.05  # share of draws on the front below which a policy is not named
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = [f"`{name}`" for name in names]
+    return shown[0] if len(shown) == 1 else ", ".join(shown[:-1]) + f" and {shown[-1]}"
+
+
+def missed(summary: Summary) -> str:
+    """How large a difference of pass rates could have gone unseen."""
+    rates = [row["pass_rate"] for row in summary.get("comparisons", {}).values() if "pass_rate" in row]
+    limits = [100 * rate["detectable"] for rate in rates if rate.get("detectable") is not None]
+    if not limits:
+        return "no pass rate was compared."
+    low, high = (f"{limit:.1f}" for limit in (min(limits), max(limits)))
+    return f"here true differences below {low if low == high else f'{low} to {high}'} points would usually be missed."
+
+
+def unsettled(summary: Summary) -> str:
+    """Which verdicts the adjustment for many comparisons took back."""
+    found = [
+        f"{metric.replace('_', ' ')} of `{arm}` (p = {probability(value.get('p_adjusted'))})"
+        for arm, row in summary.get("comparisons", {}).items()
+        for metric, value in row.items()
+        if "after adjustment" in str(value.get("reason") or "")
+    ]
+    if not found:
+        return "Here the adjustment took back no verdict."
+    return f"Intervals that exclude no change, but not after adjustment: {', '.join(found)}."
+
+
+def power(summary: Summary) -> str:
+    """What the timing was foretold to see, and what by its own scatter it could."""
+    told = summary.get("power") or {}
+    if "sd" not in told:
+        return "no pilot was run."
+    text = (
+        f"the pilot's block ratios scattered by {100 * told['sd']:.2f} %, which foretold that changes of {100 * told['detectable']:.1f} % "
+        f"would be seen in four of five studies"
+    )
+    if told.get("sd_run") is None:
+        return f"{text}."
+    return f"{text}; those of the run scattered by {100 * told['sd_run']:.2f} %, which makes it {100 * told['detectable_run']:.1f} %."
+
+
+def tiers(rows: Rows) -> str:
+    """Which tiers nobody solved."""
+    passed: dict[str, int] = {}
+    sizes: dict[str, int] = {}
+    for row in rows:
+        if row.get("tier") and row.get("passed") and row.get("graded"):
+            tier = row["tier"].removesuffix(".0")
+            passed[tier] = passed.get(tier, 0) + int(row["passed"])
+            sizes[tier] = max(sizes.get(tier, 0), int(row["graded"]))
+    unsolved = [tier for tier, count in passed.items() if not count]
+    solved = [tier for tier, count in passed.items() if count]
+    if not unsolved or not solved:
+        return ""
+    return (
+        f"No policy passed any problem of tier {' or '.join(unsolved)}: correctness here means the {sum(sizes[tier] for tier in solved)} "
+        f"problems of tier {' and '.join(solved)}."
+    )
+
+
+def censored(summary: Summary) -> str:
+    """Whose lengths are lower bounds."""
+    shares = {arm: row.get("cap_share", {}).get("estimate") for arm, row in summary.get("policies", {}).items()}
+    cut = [arm for arm, share in shares.items() if share is not None and share > OFTEN]
+    if not cut:
+        return "No policy has most of its answers cut, so that means are near true lengths."
+    return f"More than half of the answers of {_names(cut)} are cut: they are longer than shown, by an unknown factor."
+
+
+def acceptance(rows: Rows, draft: str) -> str:
+    """Between what and what acceptance lies."""
+    shares = {row["policy"]: float(row["alpha"]) for row in rows if row.get("alpha") and row.get("policy") != draft}
+    if not shares:
+        return "Acceptance was not measured."
+    low, high = min(shares, key=lambda name: shares[name]), max(shares, key=lambda name: shares[name])
+    return f"It lies between {number(100 * shares[low])}\u00a0% (`{low}`) and {number(100 * min(1.0, shares[high]))}\u00a0% (`{high}`)."
+
+
+def front(summary: Summary) -> str:
+    """Who is not dominated, in how many resamples."""
+    shares = {arm: row.get("on_front", {}).get("estimate") for arm, row in summary.get("policies", {}).items()}
+    known = sorted(
+        ((share, arm) for arm, share in shares.items() if share is not None and share >= SELDOM), reverse=True
+    )
+    if not known:
+        return "No policy is clearly on the front."
+    named = ", ".join(f"`{arm}` {100 * share:.0f}\u00a0%" for share, arm in known)
+    return f"Resamples in which no other policy is at least as correct and as fast: {named}; all others below {100 * SELDOM:.0f}\u00a0%."
+
+
+def notes(summary: Summary, tables: Mapping[str, Rows]) -> dict[str, str]:
+    """All of them by the name that pages give them."""
+    draft = summary.get("baseline", "")
+    return {
+        "missed_note": missed(summary),
+        "unsettled_note": unsettled(summary),
+        "power_note": power(summary),
+        "tiers_note": tiers(tables.get("tiers", [])) or "Policies passed problems of every tier, or of none.",
+        "censored_note": censored(summary),
+        "finding_acceptance": acceptance(tables.get("acceptance", []), draft),
+        "finding_front": front(summary),
+    }
