@@ -475,6 +475,31 @@ def test_a_public_repository_gets_launch_links(monkeypatch: pytest.MonkeyPatch, 
     assert "(https://mybinder.org/v2/gh/some-one/a.study/main?labpath=notebooks%2Fgrade.ipynb)" in text
 
 
+def test_notes_follow_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "book" / "_ext")
+    import study_notes
+
+    def rows(*passed: int) -> list[dict[str, str]]:
+        return [{"tier": str(n), "passed": str(p), "graded": "10"} for n, p in enumerate(passed, 1)]
+
+    assert study_notes.tiers(rows(3, 0, 0)).startswith(
+        "No policy passed any problem of tier 2 or 3: correctness here means the 10 "
+    )
+    assert study_notes.tiers(rows(3, 1, 1)) == study_notes.tiers(rows(0, 0, 0)) == ""
+    shares = {"a": {"cap_share": {"estimate": 0.9}}, "b": {"cap_share": {"estimate": 0.2}}}
+    assert "More than half of the answers of `a` are cut" in study_notes.censored({"policies": shares})
+    assert "No policy has most" in study_notes.censored({"policies": {"b": shares["b"]}})
+    taken_back = {"p_adjusted": 0.058, "reason": "p = 0.058 after adjustment for 13 comparisons"}
+    assert "pass rate of `x` (p = 0.058)" in study_notes.unsettled({"comparisons": {"x": {"pass_rate": taken_back}}})
+    assert "took back no verdict" in study_notes.unsettled({"comparisons": {"x": {"pass_rate": {"reason": None}}}})
+    told = {"sd": 0.005, "detectable": 0.007, "sd_run": 0.015, "detectable_run": 0.02}
+    assert "scattered by 1.50 %, which makes it 2.0 %" in study_notes.power({"power": told})
+    accepted = [{"policy": "d", "alpha": "1.0"}, {"policy": "x", "alpha": "0.7"}, {"policy": "y", "alpha": "0.98"}]
+    assert study_notes.acceptance(accepted, "d") == "It lies between 70.0\u00a0% (`x`) and 98.0\u00a0% (`y`)."
+    front = {"policies": {"x": {"on_front": {"estimate": 0.7}}, "y": {"on_front": {"estimate": 0.01}}}}
+    assert "`x` 70\u00a0%" in study_notes.front(front) and "`y`" not in study_notes.front(front)
+
+
 def test_the_extension_knows_results_only() -> None:
     for path in (ROOT / "book/_ext").glob("*.py"):
         assert "tradeoffs" not in re.findall(r"^\s*(?:import|from) (\w+)", path.read_text(), re.MULTILINE), path

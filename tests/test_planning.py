@@ -92,6 +92,32 @@ def test_what_is_done_changed_begun_and_left_is_told_apart(tmp_path: Path) -> No
     assert text.splitlines()[-2].split()[:3] == ["together", str(len(planned)), "1"]
 
 
+def test_what_follows_from_a_changed_job_runs_again(tmp_path: Path) -> None:
+    profile = load_profile("smoke")
+    planned = jobs(profile)
+    for job in planned:
+        (tmp_path / job.folder).mkdir(parents=True)
+        write_record(tmp_path / job.folder, record(job.stage, job.parameters, 1.0))
+    assert {step.state for step in plan(profile, [], tmp_path)} == {"done"}
+    first = planned[0]
+    write_record(tmp_path / first.folder, record(first.stage, first.parameters | {"learning_rate": 0.5}, 1.0))
+    states = {f"{step.job.stage} {step.job.name}": step.state for step in plan(profile, [], tmp_path)}
+    after = {f"{first.folder}/record.json"}
+    for job in planned:
+        if after & set(job.needs) or job is first:
+            after.add(f"{job.folder}/record.json")
+            assert states[f"{job.stage} {job.name}"] == "changed", job
+    assert states["generate base"] == "done" and states["analyse all"] == "changed"
+
+
+def test_a_kept_result_and_the_run_that_it_copies_are_one(tmp_path: Path) -> None:
+    made = record("align", {"method": "sft", "token_budget": 10, "out": "runs/x/align/sft"}, 5.0)
+    write_record(tmp_path / "runs/x/align/sft", made)
+    (tmp_path / "results/x/stages").mkdir(parents=True)
+    (tmp_path / "results/x/stages/align-sft.json").write_text(made.model_dump_json())
+    assert len(planning.earlier(tmp_path)) == 1
+
+
 def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["plan", "laptop", "--seeds", "0,1"]) == 0
     assert "together" in capsys.readouterr().out

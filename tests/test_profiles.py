@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tradeoffs.parameters import ParameterError
-from tradeoffs.profiles import jobs, load_profile
+from tradeoffs.profiles import jobs, load_profile, seeds_of
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / "config").glob("*.yaml"))
@@ -194,6 +194,40 @@ def test_every_seed_trains_and_answers_and_the_first_is_timed(tmp_path: Path) ->
     assert planned["analyse", "all"].parameters["policies"] == ["base", "dpo", "dpo-45"]
 
 
+def test_one_seed_takes_the_place_of_several(tmp_path: Path) -> None:
+    profile = load_profile(written(tmp_path, f"{RIGHT}\nseeds: [3, 7]"), seed=9)
+    assert (profile.seed, profile.seeds) == (9, [])
+
+
+def test_sampled_answers_of_the_untrained_model_are_repeated(tmp_path: Path) -> None:
+    text = RIGHT.replace("generate: {", "generate: {temperature: 0.7, ") + "seeds: [0, 1]\n"
+    planned = [job.name for job in jobs(load_profile(written(tmp_path, text))) if job.stage == "generate"]
+    assert planned == ["base", "dpo", "dpo-45", "base-s1", "dpo-s1", "dpo-45-s1"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        (
+            RIGHT.replace("  dpo: {method", "  dpo-s1: {method").replace("policy: dpo", "policy: dpo-s1"),
+            "do not end like a seed's",
+        ),
+        (RIGHT.replace("  dpo-45: {policy", "  dpo-s1: {policy"), "do not end like a seed's"),
+        (RIGHT.replace("steps: 2", "steps: 2, seed: 1") + "seeds: [0, 1]\n", "sft: got a seed of its own"),
+    ],
+)
+def test_names_and_seeds_that_would_be_mixed_up_are_refused(tmp_path: Path, wrong: str, why: str) -> None:
+    with pytest.raises(ParameterError, match=why):
+        load_profile(written(tmp_path, wrong))
+
+
+def test_seeds_are_numbers_with_commas() -> None:
+    assert seeds_of("0,1,2") == [0, 1, 2]
+    for wrong in ("a", "0,1,", ""):
+        with pytest.raises(ParameterError, match="seeds: got .*; accepts numbers with commas"):
+            seeds_of(wrong)
+
+
 def test_a_seed_given_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match=r"seeds: got \[1, 1\]; accepts each seed once"):
         load_profile(written(tmp_path, f"{RIGHT}\nseeds: [1, 1]"))
@@ -212,6 +246,8 @@ def test_a_profile_may_extend_one_that_extends_another(tmp_path: Path, monkeypat
         (tmp_path / "config" / f"{name}.yaml").write_text(text)
     assert [load_profile(name).trained for name in ("one", "two", "three")] == ["", "", "two"]
     assert load_profile("three").seeds == [0, 1]
+    assert load_profile("three", seeds=[0, 1]).trained == "two"  # what it has anyway
+    assert load_profile("three", seeds=[0, 2]).trained == ""
     with pytest.raises(ParameterError, match="extends: got 'f[a-z]+'; accepts a profile in config/"):
         load_profile("four")
 
