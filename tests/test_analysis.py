@@ -724,7 +724,7 @@ def test_training_seeds_are_pooled_and_their_luck_is_in_the_interval(runs: Path)
         put_arm(runs, f"sft-s{seed}", passing=45, tokens=tokens, seconds=0.4)
     for seed, tokens in ((1, 20), (2, 20)):
         put_arm(runs, f"dpo-s{seed}", passing=11, tokens=tokens, seconds=1.0)
-    record = run(parameters(runs, "base", "sft", "dpo", seeds=[1, 2]))
+    record = run(parameters(runs, "base", "sft", "dpo", seeds=[1, 2], draws=4000))
     n = record.counts["problems"]
     assert record.counts["answers"] == 7 * n and not gaps(record, "answers")
     own, base = [22.0, 24.0, 26.0], 62.0  # on average two tokens more than asked for

@@ -100,7 +100,7 @@ def test_what_follows_from_a_changed_job_runs_again(tmp_path: Path) -> None:
         write_record(tmp_path / job.folder, record(job.stage, job.parameters, 1.0))
     assert {step.state for step in plan(profile, [], tmp_path)} == {"done"}
     first = planned[0]
-    write_record(tmp_path / first.folder, record(first.stage, first.parameters | {"learning_rate": 0.5}, 1.0))
+    write_record(tmp_path / first.folder, record(first.stage, first.parameters | {"seed": 99}, 1.0))
     states = {f"{step.job.stage} {step.job.name}": step.state for step in plan(profile, [], tmp_path)}
     after = {f"{first.folder}/record.json"}
     for job in planned:

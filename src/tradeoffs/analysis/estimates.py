@@ -10,6 +10,7 @@ import numpy as np
 
 LEVEL = 0.95
 NO_DIFFERENCE = "no difference seen"
+UNBOUNDED = "some resamples leave it undefined, so the interval has no limit on that side"
 NOT_MEASURED = "not measured"
 ROUNDING = 1e-9  # limits this close to no change differ from it by rounding only
 
@@ -46,10 +47,11 @@ def verdict(estimate: Estimate, neutral: float) -> str:
         neutral: the value of no change: 0 for a difference, 1 for a ratio.
 
     Returns:
-        `higher` or `lower` only where the whole interval lies on one side of `neutral`; else `no difference seen`, or
-        `not measured` where there is no estimate or no interval.
+        `higher` or `lower` only where the whole interval lies on one side of `neutral`; else `no difference seen`, or `not measured` where
+        there is no estimate, or no interval for another reason than that it has no limits (`UNBOUNDED`).
     """
-    if estimate.estimate is None or (estimate.low is None and estimate.high is None):
+    boundless = estimate.low is None and estimate.high is None
+    if estimate.estimate is None or (boundless and estimate.reason != UNBOUNDED):
         return NOT_MEASURED
     if estimate.low is not None and estimate.low > neutral + ROUNDING:
         return "higher"

@@ -15,10 +15,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tradeoffs.analysis.estimates import LEVEL, Estimate
+from tradeoffs.analysis.estimates import LEVEL, UNBOUNDED, Estimate
 
 Array = NDArray[np.float64]
-UNBOUNDED = "some resamples leave it undefined, so the interval has no limit on that side"
 
 
 class Quantity(NamedTuple):

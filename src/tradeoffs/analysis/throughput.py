@@ -251,14 +251,13 @@ def looked_back(told: Power, timings: pd.DataFrame, order: Sequence[str], base: 
         order: the policies.
         base: their baseline.
     """
-    rates = np.log(block_rates(timings)["tokens_per_s"].unstack("policy")).loc[
-        usable_blocks(block_rates(timings), list(order))
-    ]
+    rates = block_rates(timings)
+    logs = rates["tokens_per_s"].unstack("policy").loc[usable_blocks(rates, list(order))].map(math.log)
     others = [name for name in order if name != base]
-    if base not in rates or not others or len(rates) < 2:
+    if base not in logs or not others or len(logs) < 2:
         return told
-    sd = float(np.median([(rates[name] - rates[base]).std(ddof=1) for name in others]))
-    return told._replace(sd_run=sd, detectable_run=_seen(sd, len(rates), len(others)))
+    sd = float(np.median([(logs[name] - logs[base]).std(ddof=1) for name in others]))
+    return told._replace(sd_run=sd, detectable_run=_seen(sd, len(logs), len(others)))
 
 
 def foretold(pilot: pd.DataFrame, blocks: int, margin: float, compared: int = 1) -> str:
