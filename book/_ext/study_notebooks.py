@@ -51,8 +51,13 @@ def prepared(notebook: dict[str, Any], stem: str) -> dict[str, Any]:
     return notebook
 
 
-def stage(source: Path, target: Path) -> list[str]:
+def stage(source: Path, target: Path, end: str = "") -> list[str]:
     """Write the pages; a file that is no notebook is left out.
+
+    Args:
+        source: executed notebooks.
+        target: the book's folder of pages.
+        end: what their names end with, to tell studies apart.
 
     Returns:
         The stems of the notebooks that became pages.
@@ -60,10 +65,10 @@ def stage(source: Path, target: Path) -> list[str]:
     done = []
     for path in sorted(source.glob("*.ipynb")):
         try:
-            notebook = prepared(json.loads(path.read_text(encoding="utf-8")), path.stem)
+            notebook = prepared(json.loads(path.read_text(encoding="utf-8")), path.stem + end)
         except (ValueError, KeyError, TypeError, AttributeError):
             continue
         target.mkdir(parents=True, exist_ok=True)
-        (target / path.name).write_text(json.dumps(notebook, indent=1), encoding="utf-8")
+        (target / f"{path.stem}{end}.ipynb").write_text(json.dumps(notebook, indent=1), encoding="utf-8")
         done.append(path.stem)
     return done

@@ -298,6 +298,8 @@ def prepare(app: Sphinx, config: Config) -> None:
     )
     beside = load(folder / SECOND, SECOND)
     lacking = stage(beside, source / "_results" / SECOND, {asset.removeprefix(f"{SECOND}/") for asset in second})
+    if beside.reason is None:
+        study_notebooks.stage(beside.folder / "lab", source / "lab", f"-{SECOND}")
     text |= {f"{SECOND}_{key}": value for key, value in substitutions(beside).items()}
     asked = {key for page in pages.values() for key in KEY.findall(page)} - set(text)
     unknown = sorted(key for key in asked - {"notice"} if not key.startswith(f"{SECOND}_"))
