@@ -176,7 +176,8 @@ def test_a_factor_has_one_length_in_all_columns_and_what_is_not_known_is_said() 
     table = policies()
     table.loc[(table["arm"] == "dpo") & (table["metric"] == "pass_rate"), ["estimate", "low"]] = 0.0
     figure = figures.seconds_per_correct(table)
-    assert len({round(math.log(axis.get_xlim()[1] / axis.get_xlim()[0]), 6) for axis in figure.axes}) == 1
+    spans = [math.log(axis.get_xlim()[1] / axis.get_xlim()[0]) for axis in figure.axes]
+    assert spans == pytest.approx([spans[0], -spans[0], -spans[0], spans[0]])  # one divides by the two in the middle
     said = [[(text.get_position()[1], text.get_text()) for text in axis.texts] for axis in figure.axes]
     dpo, gone = ARMS.index("dpo"), len(ARMS)
     assert (dpo, "0") in said[2] and (gone, "not measured") in said[3]
@@ -193,6 +194,29 @@ def test_tokens_per_second_shows_margin_and_verdicts() -> None:
     text = " ".join(words(figures.tokens_per_second(throughput())))
     assert "equivalence margin ±2 %" in text and "inconclusive" in text
     assert "p0" in figures.tokens_per_second(throughput()).axes[0].get_xlabel()
+
+
+def test_an_unmerged_adapter_does_not_squeeze_the_margin() -> None:
+    row = {
+        "policy": "p1 (unmerged)",
+        "rate": "ratio",
+        "estimate": 0.6,
+        "low": 0.5,
+        "high": 0.7,
+        "verdict": "different",
+        "margin": 0.02,
+    }
+    axis = figures.tokens_per_second(pd.concat([throughput(), pd.DataFrame([row])])).axes[0]
+    assert axis.get_xlim()[0] > 0.7 and len(axis.get_yticklabels()) == 3
+
+
+def test_an_interval_without_limit_points_to_where_it_is_open_even_on_a_reversed_axis() -> None:
+    table = policies(["base", "x"])
+    table.loc[(table["arm"] == "x") & (table["metric"] == "pass_rate"), "low"] = 0.0  # no limit on a logarithmic axis
+    axis = figures.seconds_per_correct(table).axes[2]
+    assert axis.xaxis_inverted()
+    (arrow,) = [line for line in axis.lines if line.get_marker() in "<>"]
+    assert arrow.get_marker() == ">" and arrow.get_xdata()[0] == pytest.approx(min(axis.get_xlim()))
 
 
 def test_every_policy_is_labelled_at_its_point() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from study_words import number, probability
+from study_words import interval, number, probability
 
 Summary = Mapping[str, Any]
 Rows = Sequence[Mapping[str, str]]
@@ -53,6 +53,18 @@ def power(summary: Summary) -> str:
     if told.get("sd_run") is None:
         return f"{text}."
     return f"{text}; those of the run scattered by {100 * told['sd_run']:.2f} %, which makes it {100 * told['detectable_run']:.1f} %."
+
+
+def unmerged(summary: Summary) -> str:
+    """What an adapter costs that is not merged."""
+    rows = summary.get("unmerged") or {}
+    told = ", ".join(f"`{name}` {interval(row['ratio'])}" for name, row in rows.items() if row.get("ratio"))
+    if not told:
+        return "Adapters were timed merged into the weights."
+    return (
+        f"That is with adapters merged into the weights. Speed with the adapter beside them, over that of the same policy merged: {told}. "
+        "It is a matter of deployment, not of alignment."
+    )
 
 
 def tiers(rows: Rows) -> str:
@@ -111,6 +123,7 @@ def notes(summary: Summary, tables: Mapping[str, Rows]) -> dict[str, str]:
         "missed_note": missed(summary),
         "unsettled_note": unsettled(summary),
         "power_note": power(summary),
+        "unmerged_note": unmerged(summary),
         "tiers_note": tiers(tables.get("tiers", [])) or "Policies passed problems of every tier, or of none.",
         "censored_note": censored(summary),
         "finding_acceptance": acceptance(tables.get("acceptance", []), draft),

@@ -109,10 +109,11 @@ def _whisker(axis: Axes, y: float, x: float, low: float, high: float, scale: flo
     axis.plot([x], [y], "o", color=colour, markersize=6)
     if pd.isna(low) and pd.isna(high):
         return
-    ends = axis.get_xlim()
+    ends = sorted(axis.get_xlim())
     start, stop = (ends[0] if pd.isna(low) else low * scale), (ends[1] if pd.isna(high) else high * scale)
     axis.plot([start, stop], [y, y], color=colour, linewidth=1.8, solid_capstyle="butt")
-    for missing, end, mark in ((pd.isna(low), start, "<"), (pd.isna(high), stop, ">")):
+    marks = "><" if axis.xaxis_inverted() else "<>"
+    for missing, end, mark in ((pd.isna(low), start, marks[0]), (pd.isna(high), stop, marks[1])):
         if missing:
             axis.plot([end], [y], mark, color=colour, markersize=7, clip_on=False)
 
@@ -213,9 +214,10 @@ def tokens_per_second(throughput: pd.DataFrame) -> Figure:
     """Does a policy generate faster or slower at forced lengths?
 
     Args:
-        throughput: the table `throughput.csv`.
+        throughput: the table `throughput.csv`; rows of unmerged adapters, which are compared with something else, are left out.
     """
-    ratios = throughput[throughput["rate"] == "ratio"].rename(columns={"policy": "name"})
+    merged = ~throughput["policy"].astype(str).str.endswith("(unmerged)")
+    ratios = throughput[(throughput["rate"] == "ratio") & merged].rename(columns={"policy": "name"})
     base = ratios.loc[ratios["verdict"] == "baseline", "name"]
     others = ratios[ratios["verdict"] != "baseline"].assign(note=lambda t: t["verdict"])
     figure, (axis,) = _figure(1.2 + 0.44 * max(1, len(others)))
