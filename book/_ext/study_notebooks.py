@@ -18,7 +18,8 @@ def _source(cell: dict[str, Any]) -> str:
 
 def _title(cells: list[dict[str, Any]], stage: str, arm: str) -> None:
     """Let the page's title name the policy: the notebooks of a stage share their text."""
-    suffix = f": {arm}" if arm not in ("", "all") else ""
+    arm = "" if arm == "all" else arm.removeprefix("all-")
+    suffix = f": {arm}" if arm else ""
     for cell in cells:
         if cell.get("cell_type") == "markdown" and (match := HEADING.search(_source(cell))):
             cell["source"] = HEADING.sub(lambda _: f"# {match[1]}{suffix}", _source(cell), count=1)
