@@ -66,6 +66,31 @@ def coverage(rows: list[dict[str, str]]) -> tables.Table:
     return table
 
 
+def answers(folder: Path) -> dict[str, str]:
+    """A sentence that answers each of the chapter's questions, by the name that the page gives it."""
+    told = {f"measured_{name}": f"Not measured here: `{command}`." for name, command in COMMANDS.items()}
+    if (path := folder / "generation.json").exists():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        own, limit = found["medians"]["engine"], 100 * found["shares"]["engine"]
+        parts = [f"the in-process engine makes {own:.0f} tokens/s, {limit:.0f} % of what the machine's limit allows"]
+        for key, words in RATIOS.items():
+            if key in found["ratios"]:
+                parts.append(f"{words[0].lower()}{words[1:]}: × {found['ratios'][key]:.3f}")
+        told["measured_generation"] = f"Here {'; '.join(parts)}."
+    if (path := folder / "harness.json").exists():
+        found = json.loads(path.read_text(encoding="utf-8"))["found"]
+        worst = max(found[key]["high"] - 1 for key in HARNESS)
+        told["measured_harness"] = f"At the upper ends of the intervals {100 * worst:.1f} % of what it measures."
+    if (path := folder / "coverage.csv").exists():
+        shares = [float(row["coverage"]) for row in tables.read(path)]
+        held = sum(0.93 <= share <= 0.97 for share in shares)
+        told["measured_coverage"] = (
+            f"Of {len(shares)} kinds of interval {held} held the truth in 93 to 97 % of the simulated studies, all in "
+            f"{100 * min(shares):.1f} to {100 * max(shares):.1f} %."
+        )
+    return told
+
+
 def stage(folder: Path, source: Path) -> None:
     """Write the chapter's tables into `source/_results/benchmarks`; a missing one names the command that makes it."""
     for name, command in COMMANDS.items():

@@ -55,6 +55,26 @@ def power(summary: Summary) -> str:
     return f"{text}; those of the run scattered by {100 * told['sd_run']:.2f} %, which makes it {100 * told['detectable_run']:.1f} %."
 
 
+def trusted(summary: Summary) -> str:
+    """How the comparisons of the baseline with itself and the changes made on purpose came out."""
+    check, made = summary.get("self_check") or {}, summary.get("controls") or {}
+    parts = []
+    if "studies" in check:
+        even = "" if check["uniform_p"] > 0.05 else "not "
+        parts.append(
+            f"{check['false_alarms']} of {check['studies']} comparisons of the baseline with itself called a difference (up to "
+            f"{check['bound']} are to be expected), and their p-values are {even}as even as they should be "
+            f"(p = {probability(check['uniform_p'])})"
+        )
+    for name, row in made.items():
+        share = row["share"]
+        parts.append(
+            f"{name.replace('control: ', 'the change ')} was {'found' if row['found'] else 'not found'}: {row['factor']} "
+            f"{share['estimate']:+.3f} ({share['low']:.3f} to {share['high']:.3f}), in truth {row['true']:+.3f}"
+        )
+    return f"{'; '.join(parts)}." if parts else "The timing was not put to the test."
+
+
 def unmerged(summary: Summary) -> str:
     """What an adapter costs that is not merged."""
     rows = summary.get("unmerged") or {}
@@ -123,6 +143,7 @@ def notes(summary: Summary, tables: Mapping[str, Rows]) -> dict[str, str]:
         "missed_note": missed(summary),
         "unsettled_note": unsettled(summary),
         "power_note": power(summary),
+        "trusted_note": trusted(summary),
         "unmerged_note": unmerged(summary),
         "tiers_note": tiers(tables.get("tiers", [])) or "Policies passed problems of every tier, or of none.",
         "censored_note": censored(summary),
