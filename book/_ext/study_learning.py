@@ -141,11 +141,13 @@ def dial_sentence(folder: Path) -> str:
     )
     text += f" (Spearman's rank correlation {', '.join(f'{rho:.2f}' for rho in found['spearman'])} by seed). "
     own = [row for row in ahead if float(row["best_prompt"]) == float(row["angle"])]
-    clear = [row for row in ahead if row["low"] and float(row["low"]) > 0]
     text += f"Of {len(ahead)} directions, {len(own)} are served best by their own prompt"
+    if len(found["spearman"]) < 2:
+        better = sum(float(row["margin"]) > 0 for row in ahead)
+        return f"{text}, and {better} better by it than by the others on average; one seed gives no interval."
+    clear = [row for row in ahead if row["low"] and float(row["low"]) > 0]
     return (
-        text
-        + f"; {len(clear)} are served better by it than by the others on average, their intervals being above zero."
+        f"{text}; {len(clear)} are served better by it than by the others on average, their intervals being above zero."
     )
 
 
