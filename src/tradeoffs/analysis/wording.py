@@ -115,7 +115,7 @@ def _apart(items: Mapping[str, Found], summary: Mapping[str, Any], say: Callable
     beside = {name: found for name, found in items.items() if name not in aligned}
     if not aligned or not beside:
         return say(items)
-    return f"{say(aligned)}, and of those not aligned {say(beside)}"
+    return f"among aligned policies {say(aligned)}, among others {say(beside)}"
 
 
 def headline(summary: Mapping[str, Any]) -> dict[str, str]:
