@@ -699,6 +699,19 @@ def test_sentences_follow_the_data(runs: Path) -> None:
     assert not any(mark in text for text in texts.values() for mark in "$\\{}_")
 
 
+def test_aligned_policies_are_told_before_the_others(runs: Path) -> None:
+    path = runs / "align" / "dpo" / "record.json"
+    record = json.loads(path.read_text())
+    record["parameters"]["start"] = "runs/align/sft/adapter"
+    path.write_text(json.dumps(record))
+    summary = run(parameters(runs, "base", "sft", "dpo")).summary
+    assert summary["aligned"] == ["dpo"]
+    assert (
+        "among aligned policies not seen to differ for dpo, among others lower for sft ("
+        in summary["headline"]["answers"]
+    )
+
+
 def test_swapping_the_baseline_swaps_the_words(runs: Path) -> None:
     texts = run(parameters(runs, "sft", "base")).summary["headline"]
     assert "the pass rate is lower for base (" in texts["correctness"]

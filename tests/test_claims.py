@@ -144,6 +144,8 @@ def test_c4_compares_slopes() -> None:
     swapped = rows.assign(run=rows["run"].map({"dpo": "dpa", "dpa": "dpo"}))
     assert claims.c4(swapped).verdict == claims.REFUTED
     assert claims.c4(rows[rows["run"] == "dpa"]).verdict == claims.UNMEASURED
+    one = claims.c4(rows[(rows["run"] == "dpo") | (rows["seed"] == 0)])
+    assert one.verdict == claims.UNMEASURED and "One seed allows no claim" in one.measured and "nan" not in one.measured
 
 
 def graded(passed: dict[str, int], problems: int) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from tradeoffs.analysis.learning import mean_interval
 from tradeoffs.analysis.resampling import Quantity, Resampling, interval
 from tradeoffs.analysis.users import example, mean_with_interval, misspecification, read_pool, represent
 from tradeoffs.preferences.rewards import Reward, weigh
@@ -132,7 +133,9 @@ def percent(values: tuple[float, float, float]) -> str:
 
 
 def number(values: tuple[float, float, float]) -> str:
-    """A number with its interval."""
+    """A number with its interval, where there is one."""
+    if math.isnan(values[1]):
+        return f"{values[0]:.2f}"
     return f"{values[0]:.2f} ({values[1]:.2f} to {values[2]:.2f})"
 
 
@@ -203,7 +206,7 @@ def c4(steered: pd.DataFrame) -> Finding:
     if steered.empty:
         return missing("answers of DPO's policy to prompts with directions", LEARNING)
     slopes = {
-        str(run): mean_with_interval([_slope(own) for _, own in part.groupby("seed")])
+        str(run): mean_interval([_slope(own) for _, own in part.groupby("seed")])
         for run, part in steered.groupby("run")
     }
     text = "; ".join(f"{run}: {number(value)} tokens per 45 degrees" for run, value in slopes.items()) + "."
@@ -215,6 +218,8 @@ def c4(steered: pd.DataFrame) -> Finding:
         )
     if "dpo" not in slopes or "dpa" not in slopes:
         return Finding(text, UNMEASURED)
+    if any(math.isnan(limit) for value in slopes.values() for limit in value):
+        return Finding(f"{text} One seed allows no claim.", UNMEASURED)
     flat = slopes["dpo"][2] < slopes["dpa"][1]
     return Finding(text, SUPPORTED if flat and slopes["dpa"][1] > 0 else REFUTED)
 
