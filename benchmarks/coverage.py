@@ -37,6 +37,11 @@ GOODPUT = {"e2e_s": 2.0}
 SAMPLES, K = 5, 2  # of the simulation of pass@k
 WEIGHT_BYTES, KV_BYTES = 2.7e8, 23_040.0
 PACE_SD = 0.03  # of the machine's pace between policies, log units
+SEEDS, LUCK, KEPT = (
+    3,
+    0.1,
+    (0.8, 0.05),
+)  # of training: seeds; sd of log length; mean and sd of the share of right answers that are kept
 TRUTH_FAMILIES = 400_000
 POLICIES: dict[str, dict[str, float]] = {
     "base": {"length": 1.0, "skill": 0.0, "pace": 1.0},
@@ -113,6 +118,10 @@ def population() -> dict[str, float]:
     truth["dose tokens_per_answer"] = math.sqrt(truth["ratio tokens_per_answer"])  # asked for -45 and 45 degrees
     truth["dose pass_rate"] = truth["difference pass_rate"] / 2
     truth |= {f"few probes: {name}": truth[f"ratio {name}"] for name in ("seconds_per_answer", "seconds_per_correct")}
+    truth["seeds: tokens_per_answer"] = truth["ratio tokens_per_answer"] * math.exp(LUCK**2 / 2)
+    truth["seeds: pass_rate"] = KEPT[0] * truth["metric pass_rate"] - (
+        truth["metric pass_rate"] - truth["difference pass_rate"]
+    )
     chance = chances(TRUTH_FAMILIES, np.random.default_rng(2))[1]
     truth[f"pass@{K} of {SAMPLES}"] = float((1 - (1 - chance) ** K).mean())
     total = rate("other", "seconds", "n") / rate("base", "seconds", "n")
@@ -145,6 +154,17 @@ def several(rng: np.random.Generator, draws: int) -> tuple[float | None, float |
     )
     found = policy_metrics(rows, Resampling.draw(rows["family"], draws, rng))[f"pass_at_{K}"]
     return found["low"], found["high"]
+
+
+def trained(rows: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """A policy's answers after several trainings, each with its own luck in length and correctness."""
+    found = []
+    for seed in range(SEEDS):
+        longer = math.exp(rng.normal(0, LUCK)) * np.exp(rng.normal(0, 0.2, len(rows)) - 0.02)
+        lost = rng.random(len(rows)) > rng.normal(*KEPT)
+        status = rows["status"].mask(lost, "failed")
+        found.append(rows.assign(seed=seed, tokens=rows["tokens"] * longer, status=status))
+    return pd.concat(found, ignore_index=True)
 
 
 def study(truth: dict[str, float], seed: int, draws: int) -> Iterator[tuple[str, float, float | None, float | None]]:
@@ -186,6 +206,9 @@ def study(truth: dict[str, float], seed: int, draws: int) -> Iterator[tuple[str,
     narrow = compare(rows["other"], rows["base"], resampling, rng, (few["other"], few["base"]))
     for name in ("seconds_per_answer", "seconds_per_correct"):
         yield held(f"few probes: {name}", narrow[name])
+    lucky = compare(trained(rows["other"], rng), rows["base"].assign(seed=0), resampling, rng, both)
+    for name in ("tokens_per_answer", "pass_rate"):
+        yield held(f"seeds: {name}", lucky[name])
     several_low, several_high = several(rng, draws)
     yield f"pass@{K} of {SAMPLES}", truth[f"pass@{K} of {SAMPLES}"], several_low, several_high
     yield from forced(rng)

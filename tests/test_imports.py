@@ -22,7 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "processes": set(),
     "progress": {"processes"},
     "profiles": {"parameters"},
-    "planning": {"parameters", "profiles", "records"},
+    "planning": {"parameters", "profiles", "records", "tasks"},
     "models": {"parameters", "records"},
     "tasks": {"parameters", "records"},
     "grading": {"tasks", *BASIS},

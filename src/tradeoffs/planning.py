@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tradeoffs.parameters import MODELS
-from tradeoffs.profiles import Job, Profile, jobs
+from tradeoffs.profiles import SEEDED, Job, Profile, jobs
 from tradeoffs.records import Record, read_record
+from tradeoffs.tasks import load_problems
 
 FORWARD, BACKWARD = 2, 4
 PROMPT_TOKENS = 200  # of a problem where nobody has counted; it cancels where rates come from the same problems
 TRAINED_TOKENS = 200  # of a training sequence, where a budget of steps is given instead of tokens
-PROBLEMS = {"bundled": 86}  # others: DS-1000's number
-DS1000 = 1000
+DS1000 = 1000  # problems of the benchmark, of which a file is taken to be
 
 
 class Past(NamedTuple):
@@ -51,7 +51,7 @@ class Step(NamedTuple):
 def size(stage: str, given: Mapping[str, Any]) -> float:
     """Size of a job from its parameters, defaults filled in: FLOPs of the model for one parameter, or answers to grade."""
     p = {name: field.default for name, field in MODELS[stage].model_fields.items()} | dict(given)
-    problems = float(PROBLEMS.get(str(p.get("problems", "")), DS1000))
+    problems = float(len(load_problems("bundled")) if p.get("problems") == "bundled" else DS1000)
     limit = min(problems, p["limit"]) if p.get("limit") else problems
     if stage == "align":
         tokens = p["token_budget"] or p["steps"] * p["batch_size"] * TRAINED_TOKENS
@@ -82,7 +82,7 @@ def keys(stage: str, name: str, given: Mapping[str, Any]) -> tuple[tuple[str, ..
         or ("served" if given.get("servers") else "")
     )
     where = (stage, str(given.get("model", "")), str(given.get("device", "auto")), _problems(given))
-    plain = name.rsplit("-s", 1)[0] if name.rsplit("-s", 1)[-1].isdigit() else name
+    plain = SEEDED.sub("", name)
     # Neither grading nor analysis runs the model, so that they take what they take whatever it is.
     anywhere = ((stage,),) if stage in ("grade", "analyse") else ()
     return (*where, kind, plain), (*where, kind), where, *anywhere
