@@ -28,7 +28,7 @@ from tradeoffs.analysis import (
     wilson,
 )
 from tradeoffs.analysis.dose import dials, dose_response, slope
-from tradeoffs.analysis.policies import adjust, attainment, front_shares, group_table
+from tradeoffs.analysis.policies import adjust, attainment, front_shares, group_table, with_seeds
 from tradeoffs.analysis.resampling import Quantity, bootstrap_p, estimate, interval, sign_flip_p
 from tradeoffs.analysis.stage import COMPARED, ESTIMATES, VERDICTS
 from tradeoffs.analysis.wording import Found, digits, group, span
@@ -691,7 +691,7 @@ def test_sentences_follow_the_data(runs: Path) -> None:
     texts = summary["headline"]
     assert list(texts) == ["efficiency", "answers", "correctness"]
     assert "equivalent within the margin for sft (" in texts["efficiency"]
-    assert "different for dpo (×1.100 [" in texts["efficiency"]
+    assert "faster for dpo (×1.100 [" in texts["efficiency"]
     assert "tokens per answer are lower for sft (" in texts["answers"]
     assert "not seen to differ for dpo" in texts["answers"]
     assert "the pass rate is higher for sft (" in texts["correctness"]
@@ -760,6 +760,33 @@ def test_training_seeds_are_pooled_and_their_luck_is_in_the_interval(runs: Path)
     assert "pass_at_2" not in record.summary["policies"]["sft"]
 
 
+def test_what_seeds_scatter_for_luck_is_what_the_families_do_not_explain() -> None:
+    """Three seeds whose own answers scatter as drawn: luck is the rest of their variance, by Satterthwaite's formula."""
+    generator, draws, families = rng(4), 40_000, 20
+    drawn = Resampling.draw([f"f{i}" for i in range(families)], draws, rng())
+    shared, own = generator.normal(0, 0.5, draws), generator.normal(0, 0.3, (3, draws))
+    points = np.array([1.0, 2.0, 4.0])
+    each = [Quantity(p, p + shared + noise) for p, noise in zip(points, own, strict=True)]
+    pooled = Quantity(points.mean(), points.mean() + shared + own.mean(axis=0))
+    found = with_seeds(pooled, each, False, drawn)
+    few, families_alone = 20 / 19, (0.25 + 0.09 / 3) * 20 / 19
+    scatter = points.var(ddof=1) / 3
+
+    def expected(luck: float, scatter: float) -> tuple[float, float]:
+        """Limits about the mean: Student's t times the standard error."""
+        total = families_alone + luck
+        freedom = total**2 / (families_alone**2 / 19 + scatter**2 / 2)
+        half = float(stats.t.isf(0.025, freedom)) * math.sqrt(total)
+        return pooled.point - half, pooled.point + half
+
+    assert interval(found.draws, families=20) == pytest.approx(expected(scatter - 0.09 * few / 3, scatter), abs=0.1)
+    # seeds that scatter less than their own answers alone would: no luck seen
+    alike = [Quantity(1.0 + 0.01 * i, 1.0 + shared + noise) for i, noise in enumerate(own)]
+    same = with_seeds(pooled, alike, False, drawn)
+    assert interval(same.draws, families=20) == pytest.approx(expected(0.0, 1e-4 / 3), abs=0.03)
+    assert with_seeds(pooled, each[:1], False, drawn) is pooled
+
+
 def test_a_policy_trained_once_is_compared_with_every_seed_of_the_baseline(runs: Path) -> None:
     for seed, tokens in ((1, 40), (2, 60)):
         put_arm(runs, f"sft-s{seed}", passing=45, tokens=tokens, seconds=0.4)
@@ -806,6 +833,15 @@ def test_the_notebook_analyses_every_seed(runs: Path, tmp_path: Path) -> None:
     record = read_record(runs.parent / "results")
     assert record.counts["answers"] == 3 * record.counts["problems"]
     assert len(record.summary["comparisons"]["sft"]["tokens_per_answer"]["seeds"]) == 2
+
+
+def test_a_seed_given_twice_is_refused_and_arms_of_other_seeds_are_told_of(runs: Path) -> None:
+    with pytest.raises(ValueError, match="seeds: got 0, which base has without a suffix"):
+        run(parameters(runs, "base", "sft", seeds=[0]))
+    record = json.loads((runs / "generate/sft/record.json").read_text())
+    record["parameters"]["seed"] = 7
+    (runs / "generate/sft/record.json").write_text(json.dumps(record))
+    assert "arms differ in seed: base 0, sft 7" in run(parameters(runs, "base", "sft")).summary["warnings"]
 
 
 def test_a_missing_seed_is_named(runs: Path) -> None:

@@ -342,7 +342,7 @@ def test_numbers_and_wording_follow_the_results(full: tuple[Path, dict[str, Text
     after = build(folder)["results.html"].text
     assert "Longer than base: sft-code × 1.750" in after
     assert "Shorter than base" not in after and "Longer with the angle: dpa-45m × 1.750" in after
-    assert "Different from base: sft-code" in after
+    assert "Faster than base: sft-code" in after
     assert "Equivalent to base" not in after
     shutil.rmtree(folder / "results")
     write_results(folder / "results/laptop", length_ratio=1.02)

@@ -21,7 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     "parameters": {"methods"},
     "processes": set(),
     "progress": {"processes"},
-    "profiles": {"parameters"},
+    "profiles": {"parameters", "records"},
     "planning": {"parameters", "profiles", "records", "tasks"},
     "models": {"parameters", "records"},
     "tasks": {"parameters", "records"},
@@ -29,7 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "inference": {"tasks", "models", "grading.extract", *BASIS},
     "preferences": {"tasks", "models", "grading", "inference.engine", "records", "progress", "processes"},
     "alignment": {"preferences", "models", "tasks", "inference.engine", "methods", *BASIS},
-    "figures": set(),
+    "figures": {"records"},
     "analysis": {"tasks", "records", "figures", "preferences.rewards"},
     "teaching": {"alignment", "analysis"},
 }

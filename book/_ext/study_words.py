@@ -26,8 +26,8 @@ DIRECTIONS = {
 # TOST verdict -> how it is introduced; the order is the order in the sentence
 TOST_WORDS = {
     "equivalent": "Equivalent to {baseline} within the margin",
-    "both": "Different from {baseline}, but within the margin",
-    "different": "Different from {baseline}",
+    "both": "{direction} than {baseline}, but within the margin",
+    "different": "{direction} than {baseline}",
     "inconclusive": "Neither shown equivalent nor shown different",
 }
 SAME, MOST_NUMBERS = "No difference seen", 3
@@ -153,11 +153,16 @@ def verdict_counts(claims: Collection[Mapping[str, str]]) -> str:
 
 def throughput_finding(throughput: Mapping[str, Mapping[str, Any]], baseline: str, *, brief: bool = False) -> str:
     """Group the policies by the verdict of the equivalence test of tokens per second."""
-    said = {verdict: text.format(baseline=baseline) for verdict, text in TOST_WORDS.items()}
+    said = {
+        (verdict, direction): text.format(baseline=baseline, direction=direction)
+        for verdict, text in TOST_WORDS.items()
+        for direction in ("Faster", "Slower")
+    }
     groups: dict[str, list[tuple[str, str]]] = {text: [] for text in said.values()}
     for policy, row in throughput.items():
         if policy == baseline or not row.get("ratio"):
             continue
-        words = said.get(row.get("verdict", ""), said["inconclusive"])
+        direction = "Faster" if (row["ratio"]["estimate"] or 0.0) > 1 else "Slower"
+        words = said.get((row.get("verdict", ""), direction), said["inconclusive", direction])
         groups[words].append((policy, interval(row["ratio"])))
-    return _sentence(groups, [said["equivalent"], said["inconclusive"]], brief)
+    return _sentence(groups, [said["equivalent", "Faster"], said["inconclusive", "Faster"]], brief)

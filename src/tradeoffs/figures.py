@@ -20,6 +20,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator
 
+from tradeoffs.records import without_seed
+
 GREY = "#7a7a7a"
 BLUE = "#1a82c4"  # Okabe-Ito's blue, lightened until it stands out from black as well as from white
 GREEN = "#009E73"
@@ -790,7 +792,9 @@ def all_figures(tables: dict[str, pd.DataFrame]) -> dict[str, Figure]:
         "tokens_per_answer": tokens_per_answer(tables["policies"]),
         "tokens_per_second": tokens_per_second(tables["throughput"]),
         # one panel a policy; curves of further seeds are in the table
-        "training": training(tables["training"][~tables["training"]["policy"].astype(str).str.contains(r"-s\d+$")]),
+        "training": training(
+            tables["training"][tables["training"]["policy"].map(without_seed) == tables["training"]["policy"]]
+        ),
         "tradeoff": tradeoff(tables["policies"], tables["attainment"]),
         "waterfall": waterfall(tables["decomposition"]),
         "self_check": self_check(list(tables["self_check"]["p"])),

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tradeoffs.parameters import MODELS
-from tradeoffs.profiles import SEEDED, Job, Profile, jobs
-from tradeoffs.records import Record, read_record
+from tradeoffs.profiles import Job, Profile, jobs
+from tradeoffs.records import Record, read_record, without_seed
 from tradeoffs.tasks import load_problems
 
 FORWARD, BACKWARD = 2, 4
@@ -82,7 +82,7 @@ def keys(stage: str, name: str, given: Mapping[str, Any]) -> tuple[tuple[str, ..
         or ("served" if given.get("servers") else "")
     )
     where = (stage, str(given.get("model", "")), str(given.get("device", "auto")), _problems(given))
-    plain = SEEDED.sub("", name)
+    plain = without_seed(name)
     # Neither grading nor analysis runs the model, so that they take what they take whatever it is.
     anywhere = ((stage,),) if stage in ("grade", "analyse") else ()
     return (*where, kind, plain), (*where, kind), where, *anywhere

@@ -6,7 +6,6 @@ stops the study with one line that names the file, the place and what is accepte
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,8 +13,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tradeoffs.parameters import MODELS, ParameterError, check
+from tradeoffs.records import seed_folder, without_seed
 
-SEEDED = re.compile(r"-s\d+$")  # what the folders of further seeds end with
 DECIDES_TRAINING = {"model", "seed", "seeds", "align", "policies"}
 
 
@@ -63,7 +62,7 @@ class Profile(BaseModel):
     @classmethod
     def _plain_names(cls, value: dict[str, Any]) -> dict[str, Any]:
         for name in value:
-            if not name.replace("-", "").isalnum() or SEEDED.search(name):
+            if not name.replace("-", "").isalnum() or without_seed(name) != name:
                 raise ValueError(
                     f"got {name!r}; accepts names of letters, digits and hyphens that do not end like a seed's, -s1"
                 )
@@ -262,7 +261,7 @@ def _in_order(profile: Profile) -> list[str]:
 
 def _suffix(profile: Profile, seed: int) -> str:
     """What the folders of a seed end with: nothing for the first."""
-    return "" if seed == profile.seed else f"-s{seed}"
+    return "" if seed == profile.seed else seed_folder("", seed)
 
 
 def _align(profile: Profile, name: str, trained: str, seed: int) -> Job:

@@ -15,6 +15,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
@@ -487,6 +488,16 @@ def _differences(folder: Path, kept: str, wanted: str) -> str:
     now = json.loads(wanted)
     changed = sorted(k for k in {*before, *now} if before.get(k) != now.get(k))
     return f"out: {folder} holds rows made with other values of {', '.join(changed)}; choose another folder or delete this one"
+
+
+def seed_folder(name: str, seed: int) -> str:
+    """What the folders of a policy or an arm of a further training seed are called; those of the first have the name alone."""
+    return f"{name}-s{seed}"
+
+
+def without_seed(name: str) -> str:
+    """The policy or arm that a folder's name is of, see `seed_folder`."""
+    return re.sub(r"-s\d+$", "", name)
 
 
 def digest(path: str | Path) -> str:

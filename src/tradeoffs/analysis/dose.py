@@ -22,8 +22,8 @@ from tradeoffs.analysis.policies import (
     Metric,
     common_problems,
     of_seed,
-    plain,
     policy_sums,
+    quotient,
     seeds,
     with_seeds,
 )
@@ -70,34 +70,40 @@ def dose_response(
     for name in FOLLOWED:
         metric = METRICS[name]
         values = [part[metric.above] / part[metric.below] for part in sums]
-        whole = np.array([[q.point, *q.draws] for q in values])  # (angles, 1 + draws)
         kind = "difference" if name in DIFFERENCES else "ratio"
-        if kind == "ratio":
-            with np.errstate(divide="ignore", invalid="ignore"):
-                whole = np.where((whole > 0) & np.isfinite(whole), np.log(whole), np.nan)
-        turned = STEP * slope(np.array(angles), whole)
-        turned = np.exp(turned) if kind == "ratio" else turned
+        turned = _turned(angles, values, kind)
         unit = metric.unit if kind == "difference" else kind
-        each = _by_seed(angles, shared, metric, kind)
-        quantity = with_seeds(Quantity(float(turned[0]), turned[1:]), each, kind == "ratio", resampling)
+        each = _by_seed(angles, shared, metric, kind, resampling)
+        quantity = with_seeds(turned, each, kind == "ratio", resampling)
         value = estimate(quantity, unit, families, metric.undefined + " at some angle")
-        steps = np.diff(whole[:, 1:], axis=0)
+        drawn = np.array([q.draws for q in values])
+        steps = np.diff(np.where(np.isfinite(drawn), drawn, np.nan), axis=0)
         ordered = float(max((steps > 0).all(axis=0).mean(), (steps < 0).all(axis=0).mean()))
         neutral = 0.0 if kind == "difference" else 1.0
         found[name] = value.as_dict() | {"kind": kind, "verdict": verdict(value, neutral), "ordered": ordered}
     return found
 
 
-def _by_seed(angles: Sequence[float], shared: Sequence[pd.DataFrame], metric: Metric, kind: str) -> list[float]:
-    """The slope of each training seed alone, in the unit of the whole."""
-    found = []
-    for seed in seeds(shared[0]):
-        values = np.array([plain(of_seed(part, seed), metric) for part in shared])
-        if kind == "ratio":
-            values = np.log(np.where(values > 0, values, np.nan))
-        turned = STEP * float(slope(np.array(angles), values))
-        found.append(math.exp(turned) if kind == "ratio" else turned)
-    return found
+def _turned(angles: Sequence[float], values: Sequence[Quantity], kind: str) -> Quantity:
+    """The change a step of the angle: a factor, or an amount."""
+    whole = np.array([[q.point, *q.draws] for q in values])  # (angles, 1 + draws)
+    if kind == "ratio":
+        with np.errstate(divide="ignore", invalid="ignore"):
+            whole = np.where((whole > 0) & np.isfinite(whole), np.log(whole), np.nan)
+    turned = STEP * slope(np.array(angles), whole)
+    turned = np.exp(turned) if kind == "ratio" else turned
+    return Quantity(float(turned[0]), turned[1:])
+
+
+def _by_seed(
+    angles: Sequence[float], shared: Sequence[pd.DataFrame], metric: Metric, kind: str, resampling: Resampling
+) -> list[Quantity]:
+    """The slope of each training seed alone, in the unit of the whole; nothing where there is one."""
+    own = seeds(shared[0])
+    if len(own) < 2:
+        return []
+    each = [[quotient(of_seed(part, seed), metric, resampling) for part in shared] for seed in own]
+    return [_turned(angles, values, kind) for values in each]
 
 
 def dials(parameters: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[float, str]]:

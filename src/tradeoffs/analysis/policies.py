@@ -17,7 +17,7 @@ import pandas as pd
 
 from tradeoffs.analysis import identity
 from tradeoffs.analysis.estimates import NO_DIFFERENCE, Estimate, minimum_detectable_effect, pass_at_k, verdict, wilson
-from tradeoffs.analysis.resampling import Array, Quantity, Resampling, bootstrap_p, estimate, expansion, sign_flip_p
+from tradeoffs.analysis.resampling import Array, Quantity, Resampling, bootstrap_p, estimate, sign_flip_p
 
 ALPHA = 0.05
 # H2 and H3 of the study; H1, speed at forced lengths, is adjusted in `tradeoffs.analysis.throughput`
@@ -122,35 +122,59 @@ def of_seed(rows: pd.DataFrame, seed: Any) -> pd.DataFrame:
     return rows[rows["seed"] == seed] if len(seeds(rows)) > 1 else rows
 
 
-def with_seeds(quantity: Quantity, each: Sequence[float], log: bool, resampling: Resampling) -> Quantity:
+def with_seeds(quantity: Quantity, each: Sequence[Quantity], log: bool, resampling: Resampling) -> Quantity:
     """Add what another training could have changed to the draws of a quantity that is pooled over training seeds.
 
-    The mean of k seeds is off by Student's t with k - 1 degrees of freedom times their standard error, since of few seeds the scatter
-    itself is uncertain. Like errors of pace, these are made smaller by as much as `interval` widens for few families.
+    Seeds scatter for two reasons: trainings had different luck, and each answered in its own way on these families. Draws of families hold
+    the second already, and tell how much of it there is; what is left of the seeds' variance is luck, whose error is drawn from a normal
+    distribution. Families and seeds together have degrees of freedom between those of each: tails become those of Student's t with them.
 
     Args:
         quantity: pooled over seeds.
-        each: the same of each seed alone; with fewer than two nothing is added, and an undefined one leaves the quantity without limits.
+        each: the same of each seed alone, on the same draws; with fewer than two nothing is added, and an undefined one leaves the quantity
+            without limits.
         log: whether seeds scatter by factors (costs and ratios) or by amounts (shares and differences).
         resampling: whose draws the quantity's are; further draws come from a generator of their own.
+
+    Source: Satterthwaite 1946, Biometrics Bulletin 2 (6): degrees of freedom of a sum of estimated variances.
     """
     if len(each) < 2:
         return quantity
-    values = np.asarray(each, dtype=np.float64)
+    k, n = len(each), len(resampling.families)
+    table = np.array([[q.point, *q.draws] for q in [quantity, *each]])
     with np.errstate(divide="ignore", invalid="ignore"):
-        values = np.log(values) if log else values
-    if not np.isfinite(values).all():
+        table = np.log(table) if log else table
+    points, drawn = table[1:, 0], table[0, 1:]
+    if not np.isfinite(points).all():
         return Quantity(quantity.point, np.full_like(quantity.draws, np.nan))
-    error = float(values.std(ddof=1)) / math.sqrt(len(values)) / expansion(len(resampling.families))
+    finite = table[:, 1:][:, np.isfinite(table[:, 1:]).all(axis=0)]
+    if n < 2 or finite.shape[1] < 2:
+        return quantity
+    few = n / (n - 1)  # draws of few families scatter too little, see `interval`
+    of_families = few * float(finite[0].var())
+    apart = few * float((finite[1:] - finite[1:].mean(axis=0)).var(axis=1).sum()) / (k - 1)
+    scatter = float(points.var(ddof=1))
+    of_luck = max(0.0, scatter - apart) / k
+    uncertain = of_families**2 / (n - 1) + (scatter / k) ** 2 / (k - 1)
+    if not uncertain > 0:
+        return quantity
+    total = of_families + of_luck
+    freedom = total**2 / uncertain
     # the same seeds of training for all metrics and policies, and so the same draws of luck
-    luck = error * np.random.default_rng(len(values)).standard_t(len(values) - 1, len(quantity.draws))
-    return Quantity(quantity.point, quantity.draws * np.exp(luck) if log else quantity.draws + luck)
+    luck = math.sqrt(of_luck / few) * np.random.default_rng([1946, k]).standard_normal(len(drawn))
+    centre = float(np.median(finite[0]))
+    score = (drawn - centre + luck) / math.sqrt(total)
+    from scipy.stats import t
+
+    # `interval` and `bootstrap_p` take scores for Student's t of the families alone: each is moved to where it belongs at its tail
+    moved = centre + math.sqrt(total) * np.sign(score) * t.isf(t.sf(np.abs(score), n - 1), freedom)
+    return Quantity(quantity.point, np.exp(moved) if log else moved)
 
 
-def plain(rows: pd.DataFrame, metric: Metric) -> float:
-    """A metric on the data, NaN where it is undefined; `rows` with the columns of `SUMMED`."""
-    below = float(rows[metric.below].sum())
-    return float(rows[metric.above].sum()) / below if below else math.nan
+def quotient(rows: pd.DataFrame, metric: Metric, resampling: Resampling) -> Quantity:
+    """A metric on the data and in every draw, without errors of pace; `rows` with the columns of `SUMMED`."""
+    sums = resampling.sums(rows, [metric.above, metric.below])
+    return sums[metric.above] / sums[metric.below]
 
 
 def policy_metrics(rows: pd.DataFrame, resampling: Resampling, pace: Array | None = None) -> dict[str, dict[str, Any]]:
@@ -172,7 +196,8 @@ def policy_metrics(rows: pd.DataFrame, resampling: Resampling, pace: Array | Non
     result = {}
     for name, quantity in metrics(sums).items():
         metric = METRICS[name]
-        quantity = with_seeds(quantity, [plain(part, metric) for part in own], name not in SHARES, resampling)
+        each = [quotient(part, metric, resampling) for part in own]
+        quantity = with_seeds(quantity, each, name not in SHARES, resampling)
         result[name] = estimate(quantity, metric.unit, families, metric.undefined).as_dict()
     # as many trials as one training has: three policies' answers to a problem are no three problems
     once = {name: sums[name].point / len(own) for name in (*COUNTS, "capped")}
@@ -276,7 +301,7 @@ def compare(
     result: dict[str, dict[str, Any]] = {}
     for name, metric in METRICS.items():
         kind, neutral = ("difference", 0.0) if name in DIFFERENCES else ("ratio", 1.0)
-        each = by_seed(own, other, metric, kind)
+        each = by_seed(own, other, metric, kind, resampling)
         if kind == "difference":
             change = with_seeds(ours[name].minus(theirs[name]), each, False, resampling)
             value = estimate(change, metric.unit, families, metric.undefined)
@@ -286,7 +311,7 @@ def compare(
         p = None if value.low is None and value.high is None else bootstrap_p(change.draws, neutral, families)
         result[name] = value.as_dict() | {"kind": kind, "verdict": verdict(value, neutral), "p": p}
         if len(each) > 1:
-            result[name]["seeds"] = [x if math.isfinite(x) else None for x in each]
+            result[name]["seeds"] = [q.point if math.isfinite(q.point) else None for q in each]
     if len(own) and own["capped"].sum() == other["capped"].sum() == 0:
         bound = wilson(0, len(own) / len(seeds(own)))[1]
         result["cap_share"] |= {
@@ -307,17 +332,20 @@ def compare(
     return result
 
 
-def by_seed(own: pd.DataFrame, other: pd.DataFrame, metric: Metric, kind: str) -> list[float]:
-    """A metric's change against the baseline in each training seed that both have; one that was trained once stands beside every seed."""
+def by_seed(
+    own: pd.DataFrame, other: pd.DataFrame, metric: Metric, kind: str, resampling: Resampling
+) -> list[Quantity]:
+    """A metric's change against the baseline in each training seed that both have; one that was trained once stands beside every seed.
+
+    Nothing where neither has several.
+    """
     each = [seeds(part) for part in (own, other)]
-    shared = (
-        sorted(set.intersection(*(set(part) for part in each if len(part) > 1))) if max(map(len, each)) > 1 else [0]
-    )
+    if max(map(len, each)) < 2:
+        return []
     found = []
-    for seed in shared:
-        ours, theirs = (plain(of_seed(part, seed), metric) for part in (own, other))
-        change = ours - theirs if kind == "difference" else ours / theirs if theirs else math.nan
-        found.append(change)
+    for seed in sorted(set.intersection(*(set(part) for part in each if len(part) > 1))):
+        ours, theirs = (quotient(of_seed(part, seed), metric, resampling) for part in (own, other))
+        found.append(ours.minus(theirs) if kind == "difference" else _ratio(ours, theirs))
     return found
 
 
@@ -428,7 +456,7 @@ def decompose(
     whole = METRICS["seconds_per_correct"]
     parts["total"] = _ratio(ours[whole.above] / ours[whole.below], theirs[whole.above] / theirs[whole.below])
     for name, (above, below) in (factors | {"total": (whole.above, whole.below)}).items():
-        each = by_seed(own, other, Metric(above, below, "ratio"), "ratio")
+        each = by_seed(own, other, Metric(above, below, "ratio"), "ratio", resampling)
         parts[name] = with_seeds(parts[name], each, True, resampling)
     families = own["family"].nunique()
     unmeasured = "no answer passed in the policy or the baseline"

@@ -20,6 +20,8 @@ from tradeoffs.records import (
     frame,
     read_record,
     read_rows,
+    seed_folder,
+    without_seed,
 )
 from tradeoffs.tasks.problems import family, load_problems
 
@@ -39,8 +41,7 @@ class Runs(NamedTuple):
     """The stages' outputs as tables.
 
     Attributes:
-        answers: one row an answer, verdict and problem joined; `arm` is a category in the order asked for, `seed` the place of its training
-            seed among those asked for.
+        answers: one row an answer, verdict and problem joined; `arm` is a category in the order asked for, `seed` its training seed.
         timings: one row a `Timing`.
         training: one row a `TrainingStep`, with `policy`.
         acceptance: one row an `Acceptance`, with `family`.
@@ -120,10 +121,14 @@ def _seeds(runs: Path, arm: str, seeds: Sequence[int], records: dict[str, Record
     """An arm's answers of all training seeds; one that is not trained, and answers alike each time, has those of the first alone."""
     first = _arm(runs, arm, records, missing)
     asked = records[f"generate-{arm}"].parameters if f"generate-{arm}" in records else {"adapter": "unknown"}
+    if asked.get("seed", 0) in seeds:
+        raise ValueError(
+            f"seeds: got {asked.get('seed', 0)}, which {arm} has without a suffix; accepts further training seeds"
+        )
     repeated = asked.get("adapter") or asked.get("temperature")
-    tables = [first.assign(seed=0)]
-    for place, seed in enumerate(seeds if repeated else [], 1):
-        tables.append(_arm(runs, f"{arm}-s{seed}", records, missing).assign(arm=arm, seed=place))
+    tables = [first.assign(seed=asked.get("seed", 0))]
+    for seed in seeds if repeated else []:
+        tables.append(_arm(runs, seed_folder(arm, seed), records, missing).assign(arm=arm, seed=seed))
     tables = [table for table in tables if not table.empty]
     return pd.concat(tables, ignore_index=True) if tables else first
 
@@ -149,9 +154,9 @@ def _uneven(arms: Mapping[str, pd.DataFrame], order: Sequence[str], missing: lis
         return
     asked = set(arms[order[0]]["problem_id"])
     for arm, table in arms.items():
-        for place, part in table.groupby("seed"):
+        for seed, part in table.groupby("seed"):
             left = len(asked - set(part["problem_id"]))
-            which = f" (seed {place})" if table["seed"].nunique() > 1 else ""
+            which = f" (seed {seed})" if table["seed"].nunique() > 1 else ""
             if left:
                 missing.append(
                     Gap(f"answers of {arm}{which} to {left} of the {len(asked)} problems that {order[0]} answered")
@@ -169,6 +174,9 @@ def _warnings(records: Mapping[str, Record]) -> list[str]:
     for key, values in facts.items():
         if len({repr(value) for value in values.values()}) > 1 or len(values) < len(made):
             texts.append(f"arms differ in {key}: " + ", ".join(f"{arm} {value}" for arm, value in values.items()))
+    seeds = {arm: record.parameters.get("seed", 0) for arm, record in made.items() if without_seed(arm) == arm}
+    if len(set(seeds.values())) > 1:
+        texts.append("arms differ in seed: " + ", ".join(f"{arm} {seed}" for arm, seed in seeds.items()))
     for arm, record in made.items():
         if failed := record.counts.get("failed", 0):
             why = "; ".join(record.summary.get("failures", {})) or "see its answers"

@@ -5,7 +5,6 @@ Three steps, so that the notebook can show what lies between: `read_runs`, `anal
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,7 +46,7 @@ from tradeoffs.analysis.throughput import (
     usable_blocks,
 )
 from tradeoffs.analysis.wording import headline
-from tradeoffs.records import Record, provenance, write_record, write_text
+from tradeoffs.records import Record, provenance, without_seed, write_record, write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -173,7 +172,7 @@ def _probes(runs: Runs, arms: list[str]) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {arm: [] for arm in arms}
     for name, record in runs.records.items():
         own = name.removeprefix("generate-")
-        arm = own if own in found else re.sub(r"-s\d+$", "", own)
+        arm = own if own in found else without_seed(own)
         if name.startswith("generate-") and arm in found:
             found[arm] += record.summary.get("probe_tokens_per_s", [])
     return found

@@ -14,10 +14,11 @@ WIDTH = 110
 REMEDY = "make study"
 THROUGHPUT_WORDS = {
     "equivalent": "equivalent within the margin",
-    "different": "different",
-    "both": "different, but within the margin",
+    "different": "{direction}",
+    "both": "{direction}, but within the margin",
     "inconclusive": "inconclusive",
 }
+FASTER = ("faster", "slower")
 SAID = {"higher": "higher", "lower": "lower", NO_DIFFERENCE: "not seen to differ", NOT_MEASURED: "not measured"}
 MOST_NAMED = 2  # of more policies with one verdict, their number and the most extreme say more than a list, which the tables have
 COLUMNS = {
@@ -134,14 +135,16 @@ def headline(summary: Mapping[str, Any]) -> dict[str, str]:
 
 def _efficiency(summary: Mapping[str, Any]) -> str:
     found, setting, base = summary["throughput"], summary["throughput_setting"], summary["baseline"]
+    words = {word: [text.format(direction=way) for way in FASTER] for word, text in THROUGHPUT_WORDS.items()}
     others = {
-        name: _found(row["ratio"] | {"kind": "ratio"}, THROUGHPUT_WORDS[row["verdict"]])
+        name: _found(row["ratio"] | {"kind": "ratio"}, words[row["verdict"]][(row["ratio"]["estimate"] or 0.0) <= 1])
         for name, row in found.items()
         if name != base
     }
+    order = list(dict.fromkeys(text for pair in words.values() for text in pair))
     if base not in found or not others:
         return f"Tokens per second were not compared: there are no timings of {base} and another policy ({REMEDY})."
-    told = _apart(others, summary, lambda part: group(part, list(THROUGHPUT_WORDS.values())))
+    told = _apart(others, summary, lambda part: group(part, order))
     return (
         f"At forced lengths ({setting['prompt_tokens']} prompt and {setting['new_tokens']} new tokens a row, "
         f"{' and '.join(map(str, setting['batch_sizes']))} rows, {setting['blocks']} blocks), tokens per second relative to {base} are "
