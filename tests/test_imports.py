@@ -22,7 +22,8 @@ ALLOWED: dict[str, set[str]] = {
     "processes": set(),
     "progress": {"processes"},
     "profiles": {"parameters", "records"},
-    "planning": {"parameters", "profiles", "records", "tasks"},
+    "content": {"methods", "parameters", "profiles", "records"},
+    "planning": {"content", "parameters", "profiles", "records", "tasks"},
     "models": {"parameters", "records"},
     "tasks": {"parameters", "records"},
     "grading": {"tasks", *BASIS},
@@ -107,7 +108,7 @@ def test_the_grading_worker_needs_the_standard_library_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["cli", "parameters", "profiles", "planning", "records", "tasks", "grading", "models"]
+    "module", ["cli", "parameters", "profiles", "planning", "content", "records", "tasks", "grading", "models"]
 )
 def test_a_light_module_starts_without_heavy_libraries(module: str) -> None:
     heavy = {"torch", "transformers", "pandas", "matplotlib", "scipy", "sklearn", "datasets"}

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tradeoffs import cli, planning
+from tradeoffs import cli, content, planning
 from tradeoffs.planning import Past, keys, past, plan, predict, size, table, typical_error
-from tradeoffs.profiles import jobs, load_profile
+from tradeoffs.profiles import Job, jobs, load_profile
 from tradeoffs.records import Record, provenance, write_record
 from tradeoffs.tasks import load_problems
 
@@ -29,6 +29,23 @@ def record(stage: str, parameters: dict, seconds: float, planned: int = 64) -> R
         seconds=seconds,
         provenance=provenance(),
     )
+
+
+def finish(root: Path, job: Job, given: dict, seconds: float) -> None:
+    """Leave a folder as a job leaves it that ran with these parameters."""
+    folder = root / job.folder
+    for name in content.OUTPUTS[job.stage]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("rows\n")
+    write_record(folder, record(job.stage, given, seconds))
+    content.keep(folder, content.content(job._replace(parameters=given), root))
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Path:
+    """A project's folder: the code is that of this project."""
+    (tmp_path / "notebooks").symlink_to(ROOT / "notebooks")
+    return tmp_path
 
 
 def test_sizes_follow_what_a_job_has_to_do() -> None:
@@ -82,7 +99,7 @@ def test_what_is_done_changed_begun_and_left_is_told_apart(tmp_path: Path) -> No
         folder.mkdir(parents=True)
         if state != "begun":
             given = job.parameters | ({"steps": 10**6} if state == "changed" else {})
-            write_record(folder, record(job.stage, given, 12.0))
+            finish(tmp_path, job, given, 12.0)
     steps = plan(profile, planning.earlier(tmp_path), tmp_path)
     assert [step.state for step in steps[:4]] == ["done", "changed", "begun", "to do"]
     assert steps[0].seconds == 12.0 and steps[2].seconds is not None
@@ -96,11 +113,10 @@ def test_what_follows_from_a_changed_job_runs_again(tmp_path: Path) -> None:
     profile = load_profile("smoke")
     planned = jobs(profile)
     for job in planned:
-        (tmp_path / job.folder).mkdir(parents=True)
-        write_record(tmp_path / job.folder, record(job.stage, job.parameters, 1.0))
+        finish(tmp_path, job, job.parameters, 1.0)
     assert {step.state for step in plan(profile, [], tmp_path)} == {"done"}
     first = planned[0]
-    write_record(tmp_path / first.folder, record(first.stage, first.parameters | {"seed": 99}, 1.0))
+    finish(tmp_path, first, first.parameters | {"seed": 99}, 1.0)
     states = {f"{step.job.stage} {step.job.name}": step.state for step in plan(profile, [], tmp_path)}
     after = {f"{first.folder}/record.json"}
     for job in planned:

@@ -18,6 +18,9 @@ from pathlib import Path
 
 import nbformat
 
+from tradeoffs import content
+from tradeoffs.profiles import Job
+
 
 def published(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """The notebook without this machine's paths and without run times, which the stage's record holds."""
@@ -39,7 +42,7 @@ def publish(analysed: Path, notebooks: Path, results: Path) -> None:
     new, old = (results.with_name(f".{results.name}.{word}") for word in ("new", "old"))
     for left in (new, old):
         shutil.rmtree(left, ignore_errors=True)
-    shutil.copytree(analysed, new)
+    shutil.copytree(analysed, new, ignore=shutil.ignore_patterns(content.MARK, content.KEPT))
     (new / "lab").mkdir()
     current = {path.stem for path in analysed.glob("stages/*.json")} | {"analyse"}
     for path in sorted(notebooks.glob("*.ipynb")):
@@ -64,6 +67,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for option in ("--stage", "--name", "--profile", "--total", "--parameters"):
         parser.add_argument(option, required=True)
+    parser.add_argument("--needs", nargs="*", default=[], help="records of the jobs that this one reads")
     a = parser.parse_args()
     parameters = json.loads(a.parameters)
     out = Path(parameters["out"])
@@ -72,6 +76,19 @@ def main() -> int:
     print(f"\n=== stage {finished + 1} of {a.total}: {title}", flush=True)
     executed = Path("runs", a.profile, "notebooks", f"{a.stage}-{a.name}.ipynb")
     executed.parent.mkdir(parents=True, exist_ok=True)
+    job = Job(a.stage, a.name, parameters["out"], parameters, tuple(a.needs))
+    now, before = content.content(job), content.kept(out)
+    if content.complete(job) and not content.changes(before, now):
+        print("=== unchanged: what it reads came out as it was", flush=True)
+        (out / content.MARK).touch()
+        return 0
+    if content.code_changed(before, now) and out.exists():
+        # Moved first: a kill during the removal must not leave rows that look like ours.
+        doomed = out.with_name(f".{out.name}.stale")
+        shutil.rmtree(doomed, ignore_errors=True)
+        out.rename(doomed)
+        shutil.rmtree(doomed)
+    content.keep(out, now)
     command = [sys.executable, "-m", "papermill", f"notebooks/{a.stage}.ipynb", str(executed), "-y", a.parameters]
     command += ["--log-output", "--no-progress-bar", "--log-level", "INFO", "--kernel", "python3"]
     began = time.perf_counter()
@@ -81,6 +98,7 @@ def main() -> int:
         return status or 1
     if a.stage == "analyse":
         publish(out, executed.parent, Path("results", a.profile))
+    (out / content.MARK).touch()
     print(f"=== done: {title} in {time.perf_counter() - began:.0f} s", flush=True)
     return 0
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tradeoffs import content
 from tradeoffs.parameters import MODELS
 from tradeoffs.profiles import Job, Profile, jobs
 from tradeoffs.records import Record, read_record, without_seed
@@ -39,13 +40,15 @@ class Step(NamedTuple):
 
     Attributes:
         job: see `tradeoffs.profiles.Job`.
-        state: `done`, `changed` (done with other parameters or from other inputs: it runs again), `begun` or `to do`.
+        state: `done`, `changed` (done from other parameters, inputs or code: it runs again), `begun` or `to do`.
         seconds: what it took where it is done, else what it will probably take; None where nothing like it has run.
+        why: what has changed, where something has.
     """
 
     job: Job
     state: str
     seconds: float | None
+    why: str = ""
 
 
 def size(stage: str, given: Mapping[str, Any]) -> float:
@@ -148,28 +151,29 @@ def plan(profile: Profile, records: Sequence[tuple[str, Record]], root: Path = P
     steps: list[Step] = []
     again: set[str] = set()  # records that will be made anew
     for job in jobs(profile):
-        state, seconds = _state(job, root / job.folder)
+        state, why = _state(job, root)
         if state == "done" and not again & set(job.needs):
-            steps.append(Step(job, state, seconds))
+            steps.append(Step(job, state, read_record(root / job.folder).seconds))
             continue
-        state = "changed" if state == "done" else state
+        if state == "done":
+            state, why = "changed", "if what it reads comes out otherwise"
         again.add(f"{job.folder}/record.json")
         given = dict(job.parameters)
         if job.stage == "grade":
             given |= {"limit": profile.generate.get("limit", 0)}
-        steps.append(Step(job, state, predict(keys(job.stage, job.name, given), size(job.stage, given), known)))
+        steps.append(Step(job, state, predict(keys(job.stage, job.name, given), size(job.stage, given), known), why))
     return steps
 
 
-def _state(job: Job, folder: Path) -> tuple[str, float | None]:
-    if not (folder / "record.json").is_file():
-        return "begun" if folder.is_dir() else "to do", None
+def _state(job: Job, root: Path) -> tuple[str, str]:
+    if not (root / job.folder / "record.json").is_file():
+        return "begun" if (root / job.folder).is_dir() else "to do", ""
+    reasons = content.why(job, root)
     try:
-        record = read_record(folder)
-    except ValueError:  # of another version
-        return "changed", None
-    same = all(record.parameters.get(name) == value for name, value in job.parameters.items())
-    return ("done", record.seconds) if same else ("changed", None)
+        read_record(root / job.folder)
+    except ValueError as error:
+        reasons = [str(error)]
+    return ("changed", "; ".join(reasons)) if reasons else ("done", "")
 
 
 def table(steps: Sequence[Step], error: float | None, each: bool = False) -> str:
@@ -184,7 +188,10 @@ def table(steps: Sequence[Step], error: float | None, each: bool = False) -> str
     lines = []
     if each:
         width = max((len(f"{s.job.stage} {s.job.name}") for s in left), default=0)
-        lines += [f"{s.job.stage + ' ' + s.job.name:{width}}  {s.state:8}{_minutes(s.seconds):>12}" for s in left]
+        lines += [
+            f"{s.job.stage + ' ' + s.job.name:{width}}  {s.state:8}{_minutes(s.seconds):>12}  {s.why}".rstrip()
+            for s in left
+        ]
         lines += [""] if lines else []
     lines.append(f"{'stage':12}{'jobs':>6}{'done':>6}{'left':>24}")
     for stage in (*MODELS, "together"):

@@ -18,6 +18,10 @@ from tradeoffs.records import seed_folder, without_seed
 DECIDES_TRAINING = {"model", "seed", "seeds", "align", "policies"}
 
 
+# What a job asks a scheduler for: cores, MB, minutes and GPUs. Enough for the embedded model.
+RESOURCES = {"threads": 2, "mem_mb": 8000, "runtime": 240, "gpu": 0}
+
+
 class Arm(BaseModel):
     """One way of answering: a policy (or `base`), with a direction where the policy takes one, or the best of n answers."""
 
@@ -39,6 +43,7 @@ class Profile(BaseModel):
         arms: arm -> which policy answers; the first is the baseline.
         align: parameters that all policies share, such as their token budget; a policy's own outrank them.
         generate, throughput, speculate, grade, analyse: parameters of those stages that differ from their defaults.
+        resources: stage -> what one of its jobs asks a scheduler for, where it is not `RESOURCES`.
         trained: the profile whose training this one uses; "" for its own. Follows from `extends`, see `load_profile`.
     """
 
@@ -56,7 +61,19 @@ class Profile(BaseModel):
     speculate: dict[str, Any] = {}
     grade: dict[str, Any] = {}
     analyse: dict[str, Any] = {}
+    resources: dict[str, dict[str, int]] = {}
     trained: str = ""
+
+    @field_validator("resources")
+    @classmethod
+    def _known_resources(cls, value: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
+        for stage, asked in value.items():
+            if stage not in MODELS:
+                raise ValueError(f"got {stage!r}; accepts {', '.join(MODELS)}")
+            for name, amount in asked.items():
+                if name not in RESOURCES or amount < 0:
+                    raise ValueError(f"{stage}: got {name!r}: {amount}; accepts {', '.join(RESOURCES)}, at least 0")
+        return value
 
     @field_validator("policies", "arms")
     @classmethod
@@ -246,6 +263,12 @@ def jobs(profile: Profile) -> list[Job]:
     every = tuple(f"{job.folder}/record.json" for job in done)
     done.append(Job("analyse", "all", f"{runs}/analyse", analysis | profile.analyse, every))
     return done
+
+
+def resources(profile: Profile, stage: str) -> dict[str, int]:
+    """What one job of a stage asks a scheduler for; a stage on CUDA asks for one GPU where the profile does not say."""
+    on_gpu = any(job.stage == stage and job.parameters.get("device") == "cuda" for job in jobs(profile))
+    return RESOURCES | {"gpu": int(on_gpu)} | profile.resources.get(stage, {})
 
 
 def _in_order(profile: Profile) -> list[str]:

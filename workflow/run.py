@@ -1,0 +1,128 @@
+"""Run a profile: decide by content what has to run, hand it to Snakemake, and analyse what there is where a job failed for good.
+
+    python workflow/run.py laptop                                   # on this machine, one job after the other
+    python workflow/run.py laptop --executor config/profiles/slurm  # through a scheduler
+    python workflow/run.py laptop --dry-run                         # what would run, and why
+
+Exit status: 0 all ran; 3 some jobs failed, the others are done and analysed; 75 another study is running in this folder; else an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from filelock import SoftFileLock, Timeout
+
+from tradeoffs.content import MARK, expire, why
+from tradeoffs.parameters import ParameterError
+from tradeoffs.profiles import Job, jobs, load_profile, seeds_of
+
+PARTLY, BUSY = 3, 75
+LOCK = ".tradeoffs.lock"
+
+
+def snakemake(a: argparse.Namespace, *further: str, partial: bool = False) -> int:
+    """Call Snakemake; give its exit status."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", "workflow/Snakefile", "--nolock", "--rerun-incomplete"]
+    # `input` alone: which files a job reads. What they hold, and all else, is decided by content.
+    command += ["--rerun-triggers", "input", "--keep-going", "--quiet", "all" if not a.dry_run else "rules"]
+    command += (
+        ["--workflow-profile", a.executor] if a.executor else ["--workflow-profile", "none", "--cores", str(a.cores)]
+    )
+    given = {"profile": a.profile, "model": a.model, "problems": a.problems, "seeds": a.seeds}
+    given |= {"partial": "1"} if partial else {}
+    command += [*further, "--config", *(f"{name}={value}" for name, value in given.items() if value)]
+    return subprocess.run(command).returncode
+
+
+def run(a: argparse.Namespace, planned: Sequence[Job]) -> int:
+    """Run what has to run; give the exit status."""
+    left = expire(planned)
+    if not left:
+        return 0
+    status = snakemake(a)
+    if status == 0:
+        return 0
+    failed = [job for job in planned if not Path(job.folder, MARK).exists() and job.stage != "analyse"]
+    last = planned[-1]
+    if not failed or not any(Path(job.folder, MARK).exists() for job in planned if job.stage == "generate"):
+        return status
+    print(
+        "\n=== failed, or waiting for what failed: " + ", ".join(f"{job.stage} {job.name}" for job in failed),
+        flush=True,
+    )
+    Path(last.folder, MARK).unlink(missing_ok=True)
+    partly = snakemake(a, partial=True)
+    Path(last.folder, MARK).unlink(missing_ok=True)  # the whole is still to be analysed
+    return partly or PARTLY
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Read the command line, keep others out, run."""
+    parser = argparse.ArgumentParser(
+        description=(__doc__ or "").splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("profile", nargs="?", default="laptop", help="a file in config/, or the path of one")
+    parser.add_argument("--model", default="", help="instead of the profile's")
+    parser.add_argument("--problems", default="", help="instead of the profile's")
+    parser.add_argument("--seeds", default="", metavar="0,1,2", help="training seeds, instead of the profile's")
+    parser.add_argument("--cores", type=int, default=os.cpu_count() or 1, help="of this machine")
+    parser.add_argument("--executor", default="", help="folder of a Snakemake profile, such as config/profiles/slurm")
+    parser.add_argument("--dry-run", action="store_true", help="say what would run, and why")
+    a = parser.parse_args(argv)
+    try:
+        seeds = seeds_of(a.seeds) if a.seeds else None
+        profile = load_profile(a.profile, model=a.model or None, problems=a.problems or None, seeds=seeds)
+    except ParameterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    planned = jobs(profile)
+    if a.dry_run:
+        for job in planned:
+            if reasons := why(job):
+                print(f"{job.stage} {job.name}: {'; '.join(reasons)}")
+        return 0
+    if a.executor and not Path(a.executor, "config.yaml").is_file():
+        known = ", ".join(str(path.parent) for path in sorted(Path("config/profiles").glob("*/config.yaml")))
+        print(
+            f"error: executor: got {a.executor!r}; accepts {known} or another folder with a config.yaml",
+            file=sys.stderr,
+        )
+        return 2
+    if any(job.parameters.get("device") == "cuda" for job in planned) and not a.executor:
+        from tradeoffs.models import resolve_device
+
+        try:
+            resolve_device("cuda")
+        except ValueError as error:
+            without = "laptop, laptop-full, ds1000, ds1000-full"
+            print(f"error: profile {profile.name}: {error}; profiles without a GPU: {without}", file=sys.stderr)
+            return 2
+    # A file that is there or not, which every shared file system can tell; one left by a killed process of this machine is taken over.
+    lock = SoftFileLock(LOCK)
+    try:
+        with lock.acquire(timeout=2):
+            return run(a, planned)
+    except Timeout:
+        holder = Path(LOCK).read_text().split() if Path(LOCK).exists() else []
+        where = f" (process {holder[0]} on {holder[1]})" if len(holder) > 1 else ""
+        print(
+            f"error: another study is running in this folder{where}; wait for it or stop it first. "
+            f"If that machine is gone, delete {LOCK}; this is {socket.gethostname()}",
+            file=sys.stderr,
+        )
+        return BUSY
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
