@@ -71,7 +71,7 @@ def main() -> int:
     a = parser.parse_args()
     parameters = json.loads(a.parameters)
     out = Path(parameters["out"])
-    finished = len(list(Path("runs", a.profile).rglob("record.json")))
+    finished = len(list(Path("runs", a.profile).rglob(content.MARK)))
     title = a.stage if a.name == "all" else f"{a.stage} {a.name}"
     print(f"\n=== stage {finished + 1} of {a.total}: {title}", flush=True)
     executed = Path("runs", a.profile, "notebooks", f"{a.stage}-{a.name}.ipynb")

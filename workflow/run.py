@@ -31,12 +31,12 @@ def snakemake(a: argparse.Namespace, *further: str, partial: bool = False) -> in
     """Call Snakemake; give its exit status."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", "workflow/Snakefile", "--nolock", "--rerun-incomplete"]
     # `input` alone: which files a job reads. What they hold, and all else, is decided by content.
-    command += ["--rerun-triggers", "input", "--keep-going", "--quiet", "all" if not a.dry_run else "rules"]
+    command += ["--rerun-triggers", "input", "--keep-going", "--quiet", *(("rules", "host") if a.executor else ("all",))]
     command += (
         ["--workflow-profile", a.executor] if a.executor else ["--workflow-profile", "none", "--cores", str(a.cores)]
     )
     given = {"profile": a.profile, "model": a.model, "problems": a.problems, "seeds": a.seeds}
-    given |= {"partial": "1"} if partial else {}
+    given |= ({"partial": "1"} if partial else {}) | ({} if a.executor else {"cores": a.cores})
     command += [*further, "--config", *(f"{name}={value}" for name, value in given.items() if value)]
     return subprocess.run(command).returncode
 
