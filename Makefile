@@ -9,6 +9,7 @@ MODEL   ?=
 PROBLEMS ?=
 SEEDS   ?=
 EXECUTOR ?=
+ON      ?=
 CORES   ?= $(shell nproc)
 PIP     := -m pip install --quiet --disable-pip-version-check
 STUDY   := .venv/bin
@@ -24,11 +25,11 @@ export PYTHONWARNINGS := ignore::DeprecationWarning,ignore::FutureWarning
 # No stage may reach a hub unless a model or problem set from there is asked for: make study MODEL=owner/name HF_HUB_OFFLINE=0
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help study plan test check setup model book pdf run clean distclean
+.PHONY: help study plan fetch test check setup model book pdf run clean distclean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "Variables: PROFILE=laptop (a file in config/), MODEL= (hub id or folder), PROBLEMS= (bundled, ds1000 or a file), SEEDS= (0,1,2: training seeds), EXECUTOR= (slurm, kubernetes; config/profiles), CORES, PYTHON, TRADEOFFS_CACHE (converted models)"
+	@echo "Variables: PROFILE=laptop (a file in config/), MODEL= (hub id or folder), PROBLEMS= (bundled, ds1000 or a file), SEEDS= (0,1,2: training seeds), EXECUTOR= (slurm, kubernetes; config/profiles), ON= (plan: a GPU, such as h100), CORES, PYTHON, TRADEOFFS_CACHE (converted models)"
 
 study: setup ## set up, execute PROFILE's stages (what is done is not done again), render the book
 	@status=0; $(STUDY)/python workflow/run.py $(PROFILE) --cores $(CORES) $(WHICH) $(if $(EXECUTOR),--executor config/profiles/$(EXECUTOR)) || status=$$?; \
@@ -39,10 +40,13 @@ run: setup ## only execute the stages
 	@$(STUDY)/python workflow/run.py $(PROFILE) --cores $(CORES) $(WHICH) $(if $(EXECUTOR),--executor config/profiles/$(EXECUTOR))
 
 plan: .stamps/study ## say what PROFILE would still run, with minutes from earlier runs, and draw the graph of stages
-	@$(STUDY)/tradeoffs plan $(PROFILE) $(WHICH) --jobs
+	@$(STUDY)/tradeoffs plan $(PROFILE) $(WHICH) $(if $(ON),--on $(ON),--jobs)
 	@mkdir -p _build
 	@$(STUDY)/snakemake --snakefile workflow/Snakefile --cores 1 --nolock --rulegraph mermaid-js --config profile=$(PROFILE) $(if $(MODEL),model=$(MODEL)) $(if $(PROBLEMS),problems=$(PROBLEMS)) $(if $(SEEDS),seeds=$(SEEDS)) > _build/plan.mmd 2> _build/plan.log \
 	  && echo "the graph of stages: _build/plan.mmd (Mermaid)" || { cat _build/plan.log >&2; rm -f _build/plan.mmd; exit 1; }
+
+fetch: .stamps/study .stamps/grading ## fetch what PROFILE needs from outside, so that it runs without a network
+	@$(STUDY)/tradeoffs fetch $(PROFILE) $(if $(MODEL),--model $(MODEL)) $(if $(PROBLEMS),--problems $(PROBLEMS))
 
 book: .stamps/study ## render the book from results/ (no model is run)
 	@$(STUDY)/jupyter-book build book --config _config.yml --path-output . -W -n --keep-going --quiet
@@ -52,7 +56,7 @@ pdf: book ## print the main chapters and the poster (needs Chromium)
 	@$(STUDY)/python workflow/printed.py
 
 test: setup ## set up and run the tests
-	$(STUDY)/python -m pytest -q
+	$(STUDY)/python -m pytest -q -n 2 --dist loadfile
 
 check: .stamps/study ## lint and types
 	$(STUDY)/ruff check .

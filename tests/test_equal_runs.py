@@ -134,6 +134,25 @@ def test_two_processes_give_what_one_gives(tiny: Path, once: Path, tmp_path: Pat
         assert_close(once / name, tmp_path / name)
 
 
+def test_a_notebook_starts_processes_by_its_parameters(tiny: Path, once: Path, tmp_path: Path) -> None:
+    """The same by `processes`, as the notebook calls it; one process goes on from what two began, and their errors are told."""
+    wanted = AlignParameters(**given(tiny, tmp_path / "dpo", "dpo", processes=2))
+    assert align(wanted).counts["completed"] == len(rows(once / "dpo"))
+    assert_close(once / "dpo", tmp_path / "dpo")
+    assert align(AlignParameters(**given(tiny, tmp_path / "dpo", "dpo"))).parameters["processes"] == 2  # it is done
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RuntimeError, match="processes ended with status .*: error: start: .*empty' holds no adapter"):
+        align(AlignParameters(**given(tiny, tmp_path / "other", "dpo", processes=2, start=str(tmp_path / "empty"))))
+
+
+@pytest.mark.parametrize("name", ["fsdp2", "zero3"])
+def test_accelerate_reads_the_configurations(name: str) -> None:
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    found = load_config_from_file(str(HERE.parent / "config/accelerate" / f"{name}.yaml"))
+    assert found.num_processes == 8 and found.distributed_type == {"fsdp2": "FSDP", "zero3": "DEEPSPEED"}[name]
+
+
 @pytest.mark.parametrize("name", ["dpo", "rsft", "rrhf", "rloo", "rlvr", "dpa"])
 def test_a_run_killed_at_its_second_step_goes_on_to_the_same_adapter(
     tiny: Path, once: Path, tmp_path: Path, name: str

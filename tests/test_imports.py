@@ -24,9 +24,12 @@ ALLOWED: dict[str, set[str]] = {
     "profiles": {"parameters", "records"},
     "content": {"methods", "parameters", "profiles", "records"},
     "planning": {"content", "parameters", "profiles", "records", "tasks"},
+    "costs": {"parameters", "profiles", "records", "tasks"},
     "models": {"parameters", "records"},
     "tasks": {"parameters", "records"},
     "grading": {"tasks", *BASIS},
+    "fetching": {"grading", "parameters", "preferences.hub", "profiles", "records", "tasks"},
+    "diagnosis": {"fetching", "grading.doctor", "models", "profiles"},
     "inference": {"tasks", "models", "grading.extract", *BASIS},
     "preferences": {"tasks", "models", "grading", "inference.engine", "records", "progress", "processes"},
     "alignment": {"preferences", "models", "tasks", "inference.engine", "methods", *BASIS},
@@ -108,8 +111,34 @@ def test_the_grading_worker_needs_the_standard_library_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["cli", "parameters", "profiles", "planning", "content", "records", "tasks", "grading", "models"]
+    "module",
+    [
+        "cli",
+        "parameters",
+        "profiles",
+        "planning",
+        "content",
+        "records",
+        "tasks",
+        "grading",
+        "models",
+        "fetching",
+        "diagnosis",
+    ],
 )
 def test_a_light_module_starts_without_heavy_libraries(module: str) -> None:
     heavy = {"torch", "transformers", "pandas", "matplotlib", "scipy", "sklearn", "datasets"}
     assert loaded_by(f"import tradeoffs.{module}") & heavy == set()
+
+
+def test_help_comes_at_once_because_it_loads_next_to_nothing() -> None:
+    heavy = {"numpy", "pydantic", "yaml", "requests", "tqdm", "IPython", "nbformat", "psutil"}
+    assert (
+        loaded_by("from tradeoffs.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass") & heavy
+        == set()
+    )
+
+
+def test_a_notebooks_first_cell_loads_no_library_of_its_stage() -> None:
+    heavy = {"numpy", "trl", "peft", "accelerate", "tokenizers", "statsmodels", "yaml", "requests"}
+    assert loaded_by("from tradeoffs.parameters import MODELS, validate") & heavy == set()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tradeoffs import cli, content, planning
-from tradeoffs.planning import Past, keys, past, plan, predict, size, table, typical_error
+from tradeoffs.planning import Past, keys, paces, past, plan, predict, size, table, typical_error
 from tradeoffs.profiles import Job, jobs, load_profile
 from tradeoffs.records import Record, provenance, write_record
 from tradeoffs.tasks import load_problems
@@ -62,13 +62,9 @@ def test_sizes_follow_what_a_job_has_to_do() -> None:
 
 
 def test_the_most_similar_earlier_jobs_decide() -> None:
-    known = past(
-        [
-            ("dpo", record("align", {"method": "dpo", "model": "embedded", "token_budget": 1000}, 60.0)),
-            ("other", record("align", {"method": "dpo", "model": "embedded", "token_budget": 1000}, 90.0)),
-            ("ppo", record("align", {"method": "ppo", "model": "embedded", "token_budget": 1000}, 200.0)),
-        ]
-    )
+    told = [("dpo", "dpo", 60.0), ("other", "dpo", 90.0), ("ppo", "ppo", 200.0)]
+    same = {"model": "embedded", "token_budget": 1000}
+    known = paces(past([(name, record("align", same | {"method": method}, s)) for name, method, s in told]))
 
     def guess(name: str, method: str, budget: int, model: str = "embedded") -> float | None:
         given = {"method": method, "model": model, "token_budget": budget}
@@ -89,6 +85,8 @@ def test_the_error_is_that_of_each_from_the_others() -> None:
     assert typical_error([made(10.0)]) is None
     # predicted 20 for 10, 10 for 20
     assert typical_error([made(10.0), made(20.0)]) == pytest.approx(2.0)
+    # 30 for 10, 25 for 20, 15 for 40
+    assert typical_error([made(40.0), made(10.0), made(20.0)]) == pytest.approx(40 / 15)
 
 
 def test_what_is_done_changed_begun_and_left_is_told_apart(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ generate: {max_new_tokens: 8}
 REFUSED = [
     ("policies:", "polices: {}\npolicies:", "polices: .*; accepts name, model, problems, seed, seeds, policies, arms"),
     ("generate:", "generates:", "generates: .*; accepts name, model"),
-    ("{policy: dpo}", "{policy: dpo, angel: 3}", r"arms\.dpo\.angel: .*; accepts policy, angle, best_of, temperature$"),
+    ("{policy: dpo}", "{policy: dpo, angel: 3}", r"arms\.dpo\.angel: .*; accepts policy, angle, best_of, temperature, generate$"),
     ("{policy: dpo}", "{policy: dpa}", r"arms\.dpo\.policy: got 'dpa'; accepts base, sft, dpo$"),
     ("{policy: dpo}", "{angle: 3}", r"arms\.dpo\.policy: Field required"),
     ("start: sft", "start: sfd", "policies: dpo start from unknown policies or from each other"),
@@ -250,6 +250,20 @@ def test_a_profile_may_extend_one_that_extends_another(tmp_path: Path, monkeypat
     assert load_profile("three", seeds=[0, 2]).trained == ""
     with pytest.raises(ParameterError, match="extends: got 'f[a-z]+'; accepts a profile in config/"):
         load_profile("four")
+
+
+def test_an_arm_may_have_an_engine_of_its_own(tmp_path: Path) -> None:
+    text = (ROOT / "config/smoke.yaml").read_text()
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        text.replace("dpo: {policy: dpo}", "dpo: {policy: dpo}\n  compiled: {policy: dpo, generate: {cache: static}}")
+    )
+    asked = {job.name: job.parameters for job in jobs(load_profile(str(path))) if job.stage == "generate"}
+    assert asked["compiled"]["cache"] == "static" and "cache" not in asked["dpo"]
+    assert asked["compiled"]["adapter"] == asked["dpo"]["adapter"]
+    path.write_text(text.replace("dpo: {policy: dpo}", "dpo: {policy: dpo, generate: {cash: static}}"))
+    with pytest.raises(ParameterError, match="generate dpo: cash"):
+        load_profile(str(path))
 
 
 def test_a_profile_for_a_gpu_is_refused_before_its_first_job_where_there_is_none() -> None:

@@ -168,6 +168,19 @@ def test_results_stay_those_of_the_last_whole_study(study: dict[str, Any], tiny:
     assert refused.returncode == 75 and "another study is running in this folder" in refused.stderr
 
 
+def test_results_of_another_profile_are_not_replaced(study: dict[str, Any], tiny: Path) -> None:
+    path = study["place"] / "results/smoke/record.json"
+    kept = path.read_text()
+    try:
+        path.write_text(json.dumps(json.loads(kept) | {"parameters": {"runs": "runs/mine"}}))
+        refused = study["project"].run(tiny)
+    finally:
+        path.write_text(kept)
+    assert (
+        refused.returncode == 2 and "results/smoke holds the results of another profile (runs/mine)" in refused.stderr
+    )
+
+
 # what is done to a finished study -> which jobs have to run again
 CHANGES: dict[str, set[str]] = {
     "nothing": set(),

@@ -10,6 +10,7 @@ Exit status: 0 all ran; 3 some jobs failed, the others are done and analysed; 75
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import socket
 import subprocess
@@ -21,7 +22,7 @@ from filelock import SoftFileLock, Timeout
 
 from tradeoffs.content import MARK, expire, why
 from tradeoffs.parameters import ParameterError
-from tradeoffs.profiles import Job, jobs, load_profile, seeds_of
+from tradeoffs.profiles import Job, Profile, jobs, load_profile, seeds_of
 
 PARTLY, BUSY = 3, 75
 LOCK = ".tradeoffs.lock"
@@ -31,7 +32,13 @@ def snakemake(a: argparse.Namespace, *further: str, partial: bool = False) -> in
     """Call Snakemake; give its exit status."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", "workflow/Snakefile", "--nolock", "--rerun-incomplete"]
     # `input` alone: which files a job reads. What they hold, and all else, is decided by content.
-    command += ["--rerun-triggers", "input", "--keep-going", "--quiet", *(("rules", "host") if a.executor else ("all",))]
+    command += [
+        "--rerun-triggers",
+        "input",
+        "--keep-going",
+        "--quiet",
+        *(("rules", "host") if a.executor else ("all",)),
+    ]
     command += (
         ["--workflow-profile", a.executor] if a.executor else ["--workflow-profile", "none", "--cores", str(a.cores)]
     )
@@ -39,6 +46,15 @@ def snakemake(a: argparse.Namespace, *further: str, partial: bool = False) -> in
     given |= ({"partial": "1"} if partial else {}) | ({} if a.executor else {"cores": a.cores})
     command += [*further, "--config", *(f"{name}={value}" for name, value in given.items() if value)]
     return subprocess.run(command).returncode
+
+
+def _made_by_another(profile: Profile) -> str | None:
+    """Whose results lie where this profile's would; None where they are its own or nobody's."""
+    path = Path("results", profile.name, "record.json")
+    if not path.is_file():
+        return None
+    made = str(json.loads(path.read_text(encoding="utf-8")).get("parameters", {}).get("runs", ""))
+    return made if made not in ("", f"runs/{profile.name}") else None
 
 
 def run(a: argparse.Namespace, planned: Sequence[Job]) -> int:
@@ -92,6 +108,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         known = ", ".join(str(path.parent) for path in sorted(Path("config/profiles").glob("*/config.yaml")))
         print(
             f"error: executor: got {a.executor!r}; accepts {known} or another folder with a config.yaml",
+            file=sys.stderr,
+        )
+        return 2
+    if (other := _made_by_another(profile)) is not None:
+        print(
+            f"error: results/{profile.name} holds the results of another profile ({other}); move it, or name your profile otherwise",
             file=sys.stderr,
         )
         return 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -94,14 +95,40 @@ def _summarise(verdicts: Sequence[Verdict], problems: Sequence[Problem], argumen
         write_text(arguments.figure, figures.to_svg(summary_figure(summary)))
 
 
-def _fetch(arguments: argparse.Namespace) -> None:
+def _fetch(arguments: argparse.Namespace) -> int:
+    if arguments.profile:
+        return _fetch_profile(arguments)
     from tradeoffs.grading.data import fetch
 
     for path in fetch(arguments.out, arguments.mirror):
         print(f"{path} ({path.stat().st_size} bytes)")
+    return 0
+
+
+def _fetch_profile(arguments: argparse.Namespace) -> int:
+    """Fetch all that can be had; what cannot is told, a line each, and gives status 2."""
+    # The hub's client reads them when it is imported. They keep the stages off the network; this command is for going there.
+    os.environ |= {"HF_HUB_OFFLINE": "0", "HF_DATASETS_OFFLINE": "0"}
+    from tradeoffs import fetching
+    from tradeoffs.profiles import load_profile
+
+    profile = load_profile(arguments.profile, model=arguments.model or None, problems=arguments.problems or None)
+    found, failed = fetching.needs(profile), False
+    for need in found:
+        try:
+            print(fetching.fetch(need, arguments.out, arguments.mirror), flush=True)
+        except (ValueError, OSError) as error:
+            failed = True
+            print(f"error: {error}", file=sys.stderr, flush=True)
+    if not found:
+        print(f"profile {profile.name}: needs nothing from outside")
+    elif not failed:
+        print(f"profile {profile.name}: all there; it runs without a network")
+    return 2 if failed else 0
 
 
 def _doctor(arguments: argparse.Namespace) -> int:
+    from tradeoffs import diagnosis
     from tradeoffs.grading.doctor import examine, render, threat_csv
     from tradeoffs.records import write_text
 
@@ -109,6 +136,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
         write_text(arguments.threats, threat_csv())
     report = examine(data=arguments.data)
     print(render(report))
+    print(diagnosis.report())
     for finding in report.findings:
         if finding.state == "broken":
             print(f"error: {finding.what}: {finding.text}; {finding.remedy}", file=sys.stderr)
@@ -139,6 +167,14 @@ def _plan(arguments: argparse.Namespace) -> None:
     given = {"model": arguments.model or None, "problems": arguments.problems or None, "seeds": seeds}
     profile = load_profile(arguments.profile, **given)
     records = planning.earlier()
+    if arguments.on:
+        from tradeoffs import costs
+
+        if arguments.on not in costs.DEVICES:
+            raise ValueError(f"on: got {arguments.on!r}; accepts {', '.join(costs.DEVICES)}")
+        known, device = costs.runs(records), costs.DEVICES[arguments.on]
+        print(costs.text(costs.on(profile, device, known), device, known))
+        return
     steps = planning.plan(profile, records)
     print(planning.table(steps, planning.typical_error(planning.past(records)), each=arguments.jobs))
 
@@ -176,12 +212,23 @@ def parser() -> argparse.ArgumentParser:
     grade.add_argument("--summary", help="JSON file for the table by library, perturbation type and tier")
     grade.add_argument("--figure", help="SVG file for the same as a figure")
     grade.set_defaults(run=_grade)
-    fetch = commands.add_parser("fetch", help="fetch the data sets that some problems load")
-    fetch.add_argument("--out", help="folder (default: one in TRADEOFFS_CACHE, which grading finds by itself)")
+    fetch = commands.add_parser(
+        "fetch",
+        help="fetch what a profile needs from outside, so that it runs without a network",
+        description="Fetch the models, data sets and problems that a profile needs; what is there is not fetched again, and what was "
+        "interrupted goes on. Without a profile: the data sets that some problems load while they are graded.",
+    )
+    fetch.add_argument("profile", nargs="?", help="a name in config/ or the path of a YAML file")
+    fetch.add_argument("--model", default="", help="instead of the profile's")
+    fetch.add_argument("--problems", default="", help="instead of the profile's")
+    fetch.add_argument(
+        "--out", help="folder for problems' data sets (default: one in TRADEOFFS_CACHE, which grading finds by itself)"
+    )
     fetch.add_argument("--mirror", help="address below which copies of the files lie (default: their public homes)")
     fetch.set_defaults(run=_fetch)
     doctor = commands.add_parser(
-        "doctor", help="say whether grading can run here, and what its isolation does not stop"
+        "doctor",
+        help="say what is here, which profiles can run, whether grading can, and what its isolation does not stop",
     )
     doctor.add_argument("--data", help="as for grade")
     doctor.add_argument("--threats", help="CSV file for the table of what each isolation level stops")
@@ -197,6 +244,9 @@ def parser() -> argparse.ArgumentParser:
     plan.add_argument("--model", default="", help="instead of the profile's")
     plan.add_argument("--problems", default="", help="instead of the profile's")
     plan.add_argument("--seeds", default="", metavar="0,1,2", help="training seeds, instead of the profile's")
+    plan.add_argument(
+        "--on", default="", metavar="GPU", help="what it would cost on a GPU, such as h100, a100 or rtx4090"
+    )
     plan.add_argument("--jobs", action="store_true", help="a line for each job that is not done")
     plan.set_defaults(run=_plan)
     headline = commands.add_parser("headline", help="print a profile's headline table")

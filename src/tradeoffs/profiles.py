@@ -30,6 +30,7 @@ class Arm(BaseModel):
     angle: float | None = None
     best_of: int = 1
     temperature: float | None = None  # None: as in the profile's `generate`
+    generate: dict[str, Any] = {}  # what else is its own, such as its engine: {cache: static} or {servers: [...]}
 
 
 class Profile(BaseModel):
@@ -110,7 +111,8 @@ class Profile(BaseModel):
             "grade": self.grade,
             "analyse": self.analyse,
         }
-        for where, section in (sections | self.policies).items():
+        own = {f"arms.{name}.generate": arm.generate for name, arm in self.arms.items()}
+        for where, section in (sections | self.policies | own).items():
             if "out" in section:
                 raise ValueError(
                     f"{where}: got 'out'; the workflow decides where stages write; accepts the other parameters"
@@ -233,9 +235,9 @@ def jobs(profile: Profile) -> list[Job]:
         ParameterError: an arm or a start names an unknown policy, or policies start from each other in a circle.
     """
     runs, trained = f"runs/{profile.name}", f"runs/{profile.trained or profile.name}/align"
-    done = []
+    done, order = [], _in_order(profile)
     for seed in profile.seeds or [profile.seed]:
-        done += [_align(profile, name, trained, seed) for name in _in_order(profile)]
+        done += [_align(profile, name, trained, seed) for name in order]
     for seed in profile.seeds or [profile.seed]:
         for name, arm in profile.arms.items():
             hot = profile.generate.get("temperature") if arm.temperature is None else arm.temperature
@@ -267,18 +269,23 @@ def jobs(profile: Profile) -> list[Job]:
 
 def resources(profile: Profile, stage: str) -> dict[str, int]:
     """What one job of a stage asks a scheduler for; a stage on CUDA asks for one GPU where the profile does not say."""
-    on_gpu = any(job.stage == stage and job.parameters.get("device") == "cuda" for job in jobs(profile))
+    shared = getattr(profile, stage)
+    asked = [shared | own for own in profile.policies.values()] if stage == "align" else [shared]
+    on_gpu = any(parameters.get("device") == "cuda" for parameters in asked)
     return RESOURCES | {"gpu": int(on_gpu)} | profile.resources.get(stage, {})
 
 
 def _in_order(profile: Profile) -> list[str]:
     order: list[str] = []
-    while len(order) < len(profile.policies):
-        ready = [n for n, p in profile.policies.items() if n not in order and p.get("start", "") in ("", *order)]
-        if not ready:
-            left = [n for n in profile.policies if n not in order]
+    left, ready = dict(profile.policies), {""}
+    while left:
+        found = [name for name, given in left.items() if str(given.get("start", "")) in ready]
+        if not found:
             raise ParameterError(f"policies: {', '.join(left)} start from unknown policies or from each other")
-        order += ready
+        order += found
+        ready |= set(found)
+        for name in found:
+            del left[name]
     return order
 
 
@@ -318,6 +325,7 @@ def _answer_and_grade(profile: Profile, name: str, arm: Arm, runs: str, folder: 
         asking["best_of"] = arm.best_of
     if arm.temperature is not None:
         asking["temperature"] = arm.temperature
+    asking |= arm.generate
     grading = {"answers": f"{answered}/answers.jsonl", "problems": profile.problems, "out": graded}
     needs = (f"{folder}/{arm.policy}{end}/record.json",) if trained else ()
     return [

@@ -497,9 +497,10 @@ def _stack(parameters: AlignParameters, new: Path, folder: Path) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    from tradeoffs.models import weights_folder
+    from tradeoffs.models import weights
 
-    base = AutoModelForCausalLM.from_pretrained(weights_folder(parameters.model))
+    source, revision = weights(parameters.model)
+    base = AutoModelForCausalLM.from_pretrained(source, revision=revision)
     both = PeftModel.from_pretrained(base, parameters.start, adapter_name="start")
     both.load_adapter(str(new), adapter_name="new")
     both.add_weighted_adapter(["start", "new"], [1.0, 1.0], adapter_name="default", combination_type="cat")

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -30,15 +35,19 @@ IDLE = (
 def align(parameters: AlignParameters) -> Record:
     """Train one policy and write `adapter/`, `steps.jsonl` and `record.json` into `parameters.out`.
 
-    A finished folder is returned as it is; an interrupted one goes on from its last checkpoint or last sampled batch.
+    A finished folder is returned as it is; an interrupted one goes on from its last checkpoint or last sampled batch. With several
+    `processes`, or a configuration for accelerate, the training runs under `accelerate launch`, and this waits for it.
 
     Raises:
+        RuntimeError: the processes under accelerate failed; the message has their last words.
         ValueError: the folder holds a run with other parameters, or a start adapter is missing.
         FloatingPointError: the loss is no number; the last checkpoint is kept, and the message names step and sample.
         MemoryError: a batch does not fit; the message says which would.
     """
     from tradeoffs.models import resolve_device
 
+    if (parameters.processes > 1 or parameters.accelerate) and "WORLD_SIZE" not in os.environ:
+        return _launched(parameters)
     resolve_device(parameters.device)
     if parameters.start and adapter_digest(parameters.start) is None:
         raise ValueError(f"start: {parameters.start!r} holds no adapter; run the `align` stage that writes it")
@@ -46,7 +55,7 @@ def align(parameters: AlignParameters) -> Record:
     inputs = {"start_sha256": adapter_digest(parameters.start)}
     inputs |= {name: identify(getattr(parameters, name)) for name in data}
     # How the work is divided changes nothing but rounding, so that a run may go on with another division.
-    asked = parameters.model_dump(exclude={"workers", "micro_batch"})
+    asked = parameters.model_dump(exclude={"workers", "micro_batch", "processes", "accelerate"})
     folder = processes.main_first(
         lambda: claim(Path(parameters.out), asked | {f"{name}_input": value for name, value in inputs.items()})
     )
@@ -78,3 +87,36 @@ def align(parameters: AlignParameters) -> Record:
         write_record(folder, record)
     processes.wait()
     return record
+
+
+def _launched(parameters: AlignParameters) -> Record:
+    """Train under `accelerate launch`, passing on what the processes print."""
+    words = [sys.executable, "-m", "accelerate.commands.launch"]
+    if parameters.accelerate:
+        words += ["--config_file", parameters.accelerate]
+    else:
+        # where there is no GPU this starts processes on the CPU that talk through gloo
+        words += ["--multi_gpu", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+        words += ["--main_process_port", "0"]
+    if parameters.processes > 1:
+        words += ["--num_processes", str(parameters.processes)]
+    threads = max(1, (os.cpu_count() or 1) // parameters.processes)
+    environment = {"OMP_NUM_THREADS": str(threads)} | os.environ
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        file.write(json.dumps(parameters.model_dump()))
+        file.flush()
+        words += ["-m", "tradeoffs.cli", "align", file.name]
+        last: list[str] = []
+        with subprocess.Popen(
+            words, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ) as running:
+            assert running.stdout is not None
+            for line in running.stdout:
+                print(line, end="", flush=True)
+                last = [*last[-20:], line]
+    if running.returncode:
+        told = next((line.strip() for line in last if line.startswith("error: ")), "".join(last).strip())
+        raise RuntimeError(
+            f"accelerate: {parameters.processes} processes ended with status {running.returncode}: {told}"
+        )
+    return read_record(Path(parameters.out))

@@ -222,11 +222,16 @@ def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
+def render_findings(findings: Sequence[Finding]) -> list[str]:
+    """Write findings for a terminal, with their remedies below."""
+    marks = {"ok": "ok", "absent": "--", "broken": "NO"}
+    lines = _columns([[marks[f.state], f.what, f.text] for f in findings])
+    return lines + [f"    remedy ({f.what}): {f.remedy}" for f in findings if f.remedy]
+
+
 def render(report: Report) -> str:
     """Write the report for a terminal."""
-    marks = {"ok": "ok", "absent": "--", "broken": "NO"}
-    lines = _columns([[marks[f.state], f.what, f.text] for f in report.findings])
-    lines += [f"    remedy ({f.what}): {f.remedy}" for f in report.findings if f.remedy]
+    lines = render_findings(report.findings)
     if report.level is not None:
         lines += ["", f"isolation: {report.level}"]
         lines += [f"    {level} is not reached: {reason}" for level, reason in report.reasons.items() if reason]

@@ -16,7 +16,7 @@ from tradeoffs.inference.engine import Completion, Prompt, batches, decode, resu
 from tradeoffs.inference.roofline import traffic
 from tradeoffs.inference.throughput import peak_memory_mib, timed_generation
 from tradeoffs.models import Policy, load, load_tokenizer, resolve_device
-from tradeoffs.parameters import GenerateParameters
+from tradeoffs.parameters import GenerateParameters, split_model
 from tradeoffs.progress import bar, note
 from tradeoffs.records import (
     Answer,
@@ -223,7 +223,7 @@ class Local:
 
 
 def _server(p: GenerateParameters) -> server.Server:
-    model = p.served_model or p.model
+    model = p.served_model or split_model(p.model)[0]
     return server.Server(p.servers, model, p.concurrency, p.arrivals_per_s, p.timeout_s, p.retries, p.send == "text")
 
 

@@ -6,7 +6,6 @@ import gzip
 import hashlib
 import json
 import random
-import warnings
 import zlib
 from collections import defaultdict
 from pathlib import Path
@@ -15,9 +14,10 @@ from typing import Any
 from tradeoffs.tasks import bundled
 from tradeoffs.tasks.format import Problem
 
-DS1000_HUB = "xlangai/DS-1000"
+DS1000_HUB, DS1000_FILE = "xlangai/DS-1000", "test.jsonl"
+DS1000_REVISION = "4416080ac5cb80bdf7576aefb8f9a0b4d5426a44"
 DS1000_COUNT = 1000
-# SHA-256 of the unpacked file of the simplified release.
+# SHA-256 of the unpacked file of the simplified release, which is the hub's file, too.
 DS1000_SHA256 = "26a492838b05f9d030b2f08a5715c6bafecafb601c157da912bf417fd8b0d363"
 
 FIELDS = {"prompt": str, "reference_code": str, "metadata": dict, "code_context": str}
@@ -34,21 +34,19 @@ def load_problems(name: str) -> list[Problem]:
         Problems in DS-1000's simplified format, with unique `problem_id`s.
 
     Raises:
-        ValueError: missing, truncated or of another format; the message names file, line and remedy. A file named like DS-1000 and
-            with its thousand problems must have its checksum.
+        ValueError: missing, truncated or of another format; the message names file, line and remedy. DS-1000 from the hub, and a file
+            named like it and with its thousand problems, must have its checksum.
     """
     if name == "bundled":
         return bundled.load()
-    if name == "ds1000":
-        return _from_hub()
-    path = Path(name)
+    path = _from_hub() if name == "ds1000" else Path(name)
     if not path.is_file():
         raise ValueError(
             f"problems: got {name!r}; accepts 'bundled', 'ds1000' or the path of an existing .jsonl or .jsonl.gz file"
         )
     content = _unpack(path)
     problems = [_check(row, f"{path}, line {number}") for number, row in _rows(content, path)]
-    if len(problems) == DS1000_COUNT and "ds1000" in path.name.lower().replace("-", ""):
+    if name == "ds1000" or len(problems) == DS1000_COUNT and "ds1000" in path.name.lower().replace("-", ""):
         if hashlib.sha256(content).hexdigest() != DS1000_SHA256:
             raise ValueError(
                 f"problems: {path} is not DS-1000's simplified release (checksum differs); fetch it again from {DS1000_HUB}"
@@ -108,23 +106,18 @@ def _unique(problems: list[Problem], where: str) -> list[Problem]:
     return problems
 
 
-def _from_hub() -> list[Problem]:
-    from datasets import load_dataset
+def _from_hub() -> Path:
+    """The benchmark's file in the hub's cache, which the hub's client fills where there is a network."""
+    from huggingface_hub import hf_hub_download
 
     try:
-        rows = load_dataset(DS1000_HUB, split="test")
+        return Path(hf_hub_download(DS1000_HUB, DS1000_FILE, repo_type="dataset", revision=DS1000_REVISION))
     except Exception as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(
-            f"problems: cannot fetch {DS1000_HUB} ({reason}); accepts the path of a copy: -p problems ds1000.jsonl.gz"
+            f"problems: cannot fetch {DS1000_HUB} ({reason}); `tradeoffs fetch` brings it where there is a network, "
+            "or give the path of a copy: -p problems ds1000.jsonl.gz"
         ) from None
-    problems = [_check(dict(row), f"{DS1000_HUB}, row {number}") for number, row in enumerate(rows)]
-    if len(problems) != DS1000_COUNT:
-        raise ValueError(f"problems: {DS1000_HUB} has {len(problems)} problems, not {DS1000_COUNT}; its layout changed")
-    warnings.warn(
-        "DS-1000 came from the hub: rows counted and checked, but the file's checksum cannot be compared", stacklevel=2
-    )
-    return _unique(problems, DS1000_HUB)
 
 
 def family(problem: Problem) -> str:
