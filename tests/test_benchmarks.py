@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import json
 import math
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -138,3 +139,67 @@ def test_trainers_are_measured_beside_bare_passes_of_their_batches(tiny: Path, t
     (row,) = csv.DictReader(out.open())
     assert row["method"] == method and float(row["bare_tokens_per_s"]) > 0 and int(row["tokens"]) > 0
     assert (float(row["sampling_share"]) > 0) == (method in ("rloo", "ppo"))
+
+
+workflow, measuring = load("workflow", "benchmarks"), load("study_measuring", "book/_ext")
+
+
+def test_time_a_further_cell_is_compared_between_sizes() -> None:
+    assert workflow.growth({100: 1.1, 1000: 2.0, 10000: 11.0}) == pytest.approx(1.0)
+    assert workflow.growth({10: 1.0, 100: 100.0, 1000: 10_000.0}) == pytest.approx(10.0, rel=0.2)
+    assert workflow.growth({100: 1.0, 1000: 2.0}) is None
+
+
+def test_a_job_costs_its_share_of_the_start_and_its_own_parts() -> None:
+    parts = {"study": 3.0, "execute": 0.5, "papermill": 1.0, "first cells align": 0.1, "imports align": 4.0}
+    parts |= {"first cells grade": 0.3, "imports grade": 0.0}
+    found = workflow.a_job({name: {"median": value} for name, value in parts.items()}, {"align": 1, "grade": 2})
+    assert found["by_stage"] == pytest.approx({"align": 6.6, "grade": 2.8})
+    assert found["mean"] == pytest.approx(12.2 / 3) and found["imports"] == pytest.approx(4 / 3)
+
+
+def test_a_studys_jobs_are_told_by_when_they_ended(tmp_path: Path) -> None:
+    from tradeoffs.records import Record, provenance, write_record
+
+    with pytest.raises(ValueError, match="holds 0 jobs that have ended"):
+        workflow.study(tmp_path)
+    for number, (ended, seconds) in enumerate([(100, 50.0), (110, 6.0), (120, 8.0)]):
+        folder = tmp_path / "grade" / str(number)
+        counts = {"planned": 1, "completed": 1, "failed": 0}
+        record = Record(stage="grade", parameters={}, counts=counts, seconds=seconds, provenance=provenance())
+        write_record(folder, record)
+        (folder / "done").touch()
+        os.utime(folder / "done", (ended, ended))
+    found = workflow.study(tmp_path)
+    assert (found["jobs"], found["mean"], found["low"], found["high"], found["share"]) == (2, 3.0, 2.0, 4.0, 0.3)
+
+
+def test_first_cells_are_the_notebooks_own_up_to_the_check_and_imports_alone(tmp_path: Path) -> None:
+    for stage in workflow.MODELS:
+        *first, last = workflow.first_cells(stage)
+        assert "parameters" in first[0].metadata.tags and "validate(" in first[-1].source
+        assert all(line.startswith(("import ", "from ")) for line in last.source.splitlines())
+        assert "tradeoffs" in last.source
+
+
+def test_a_small_sweep_is_planned_and_becomes_the_chapters_tables(tmp_path: Path) -> None:
+    project, rows = workflow.make_project(tmp_path / "project"), []
+    planned = workflow.time_sweeps(project, [2, 4], 1, rows)
+    lines = workflow.planning(rows, planned)
+    assert [(line["part"], line["cells"]) for line in lines] == [
+        (part, cells) for part in ("plan new", "snakemake new", "plan half done") for cells in (2, 4)
+    ]
+    assert planned[4] == 3 * 4 + 2 + 3 and all(line["median"] > 0 and line["peak_mib"] > 10 for line in lines)
+    count = {"align": 3, "grade": 2}
+    names = [*measuring.PARTS, *(f"{part} {stage}" for part in ("first cells", "imports") for stage in count)]
+    parts = {name: {"median": 1.0, "low": 0.5, "high": 2.0} for name in names}
+    told = {"profile": "smoke", "jobs": count, "parts": parts, "planning": lines, "study": None}
+    (tmp_path / "workflow.json").write_text(json.dumps(told | {"a_job": workflow.a_job(parts, count)}))
+    measuring.stage(tmp_path, tmp_path / "book")
+    for name in ("workflow", "planning"):
+        with (tmp_path / f"book/_results/benchmarks/{name}.csv").open(newline="") as file:
+            table = list(csv.reader(file))
+        assert len({len(row) for row in table}) == 1 and table[0][0] == "" and len(table) > 6
+    sentence = measuring.answers(tmp_path)["measured_workflow"]
+    assert "costs 4.2 s beside its work" in sentence and "A sweep of 4 cells" in sentence and "None" not in sentence
+    assert "`python benchmarks/workflow.py`" in measuring.answers(tmp_path / "nothing")["measured_workflow"]

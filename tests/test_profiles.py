@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tradeoffs.parameters import ParameterError
-from tradeoffs.profiles import jobs, load_profile, seeds_of
+from tradeoffs.parameters import MODELS, ParameterError
+from tradeoffs.profiles import jobs, load_profile, resources, seeds_of
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / "config").glob("*.yaml"))
@@ -28,7 +28,11 @@ generate: {max_new_tokens: 8}
 REFUSED = [
     ("policies:", "polices: {}\npolicies:", "polices: .*; accepts name, model, problems, seed, seeds, policies, arms"),
     ("generate:", "generates:", "generates: .*; accepts name, model"),
-    ("{policy: dpo}", "{policy: dpo, angel: 3}", r"arms\.dpo\.angel: .*; accepts policy, angle, best_of, temperature, generate$"),
+    (
+        "{policy: dpo}",
+        "{policy: dpo, angel: 3}",
+        r"arms\.dpo\.angel: .*; accepts policy, angle, best_of, temperature, generate$",
+    ),
     ("{policy: dpo}", "{policy: dpa}", r"arms\.dpo\.policy: got 'dpa'; accepts base, sft, dpo$"),
     ("{policy: dpo}", "{angle: 3}", r"arms\.dpo\.policy: Field required"),
     ("start: sft", "start: sfd", "policies: dpo start from unknown policies or from each other"),
@@ -275,3 +279,22 @@ def test_a_profile_for_a_gpu_is_refused_before_its_first_job_where_there_is_none
     assert told.returncode == 2
     assert "profile gpu: device: got 'cuda', but this machine has no usable GPU" in told.stderr
     assert "profiles without a GPU: laptop" in told.stderr and not (ROOT / "runs/gpu").exists()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "place", ["align", "generate", "throughput", "speculate", "policies", "arms"], ids=lambda place: f"on {place}"
+)
+def test_a_stage_asks_for_a_gpu_where_one_of_its_jobs_runs_on_one(path: Path, place: str) -> None:
+    profile = load_profile(path.stem)
+    if place == "policies":
+        next(reversed(profile.policies.values()))["device"] = "cuda"
+    elif place == "arms":
+        next(reversed(profile.arms.values())).generate["device"] = "cuda"
+    else:
+        getattr(profile, place)["device"] = "cuda"
+    on_cuda = {job.stage for job in jobs(profile) if job.parameters.get("device") == "cuda"}
+    assert on_cuda
+    for stage in MODELS:
+        asked = profile.resources.get(stage, {}).get("gpu", int(stage in on_cuda))
+        assert resources(profile, stage)["gpu"] == asked, stage

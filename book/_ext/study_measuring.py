@@ -12,7 +12,11 @@ COMMANDS = {
     "generation": "python benchmarks/generation.py --problems ds1000.jsonl.gz --vllm ENVIRONMENT",
     "harness": "python benchmarks/harness.py",
     "coverage": "python benchmarks/coverage.py",
+    "workflow": "python benchmarks/workflow.py",
+    "planning": "python benchmarks/workflow.py",
 }
+# Where a name's data are, if not in a file of its name.
+DATA = {"coverage": "coverage.csv", "planning": "workflow.json"}
 WAYS = {
     "published": "Batches of 8 in file order, as the published runner",
     "engine": "This project's in-process engine",
@@ -27,6 +31,18 @@ RATIOS = {
 HARNESS = {
     "engine": "Engine over transformers' `generate` alone",
     "throughput": "The timing stage's clock over a bare loop",
+}
+
+PARTS = {
+    "tradeoffs --help": "`tradeoffs --help`",
+    "study": "A study whose jobs do nothing",
+    "execute": "`workflow/execute.py`: does the job have to run?",
+    "papermill": "Papermill and a kernel, on a cell that does nothing",
+}
+PLANS = {
+    "plan new": "`tradeoffs plan`, nothing done",
+    "plan half done": "`tradeoffs plan`, half done",
+    "snakemake new": "Snakemake's graph",
 }
 
 
@@ -66,6 +82,59 @@ def coverage(rows: list[dict[str, str]]) -> tables.Table:
     return table
 
 
+def workflow(found: dict[str, Any]) -> tables.Table:
+    """What a job costs beside its work, part by part."""
+    parts = found["parts"]
+    rows = [(words, parts[key]) for key, words in PARTS.items()]
+    rows.append(("First cells of the slowest stage: parameters, checked", _first_cells(found)))
+    rows += [(f"Imports of `{stage}`", parts[f"imports {stage}"]) for stage in found["jobs"]]
+    table = [["", "Seconds", "Range"]]
+    table += [[words, f"{one['median']:.2f}", f"{one['low']:.2f} to {one['high']:.2f}"] for words, one in rows]
+    table.append([f"Together, mean over {sum(found['jobs'].values())} jobs", f"{found['a_job']['mean']:.2f}", ""])
+    if ran := found["study"]:
+        spread = f"{ran['low']:.2f} to {ran['high']:.2f}"
+        table.append([f"In a study, mean over {ran['jobs']} jobs", f"{ran['mean']:.2f}", spread])
+    return table
+
+
+def _first_cells(found: dict[str, Any]) -> dict[str, float]:
+    """The first cells that take longest."""
+    each: list[dict[str, float]] = [found["parts"][f"first cells {stage}"] for stage in found["jobs"]]
+    return max(each, key=lambda one: one["median"])
+
+
+def planning(found: dict[str, Any]) -> tables.Table:
+    """Time and memory for planning sweeps."""
+    table = [["", "Cells", "Jobs", "Seconds", "ms a cell", "MiB"]]
+    for line in found["planning"]:
+        numbers = [f"{line['median']:.1f}", f"{line['ms_per_cell']:.2f}", f"{line['peak_mib']:.0f}"]
+        table.append([PLANS[line["part"]], f"{line['cells']:,}", f"{line['jobs']:,}", *numbers])
+    return table
+
+
+def _workflow_sentence(found: dict[str, Any]) -> str:
+    """What a job and the largest sweep cost."""
+    job, ran = found["a_job"], found["study"]
+    largest = {line["part"]: line for line in found["planning"]}
+    plan = max((line for part, line in largest.items() if part.startswith("plan")), key=lambda line: line["median"])
+    graph = largest["snakemake new"]
+    text = (
+        f"A job of the `{found['profile']}` profile costs {job['mean']:.1f} s beside its work, {job['imports']:.1f} s of "
+        "them for imports"
+    )
+    text += f" (in a study that ran, {ran['mean']:.1f} s, {100 * ran['share']:.0f} % of its time)" if ran else ""
+    checked = found["parts"]["papermill"]["median"] + _first_cells(found)["median"]
+    text += f". At most {checked:.1f} s after a notebook's start its parameters are checked"
+    text += (
+        f". A sweep of {plan['cells']:,} cells is planned in {plan['median']:.1f} s and {plan['peak_mib']:.0f} MiB, its "
+        f"graph in {graph['median']:.0f} s and {graph['peak_mib']:.0f} MiB"
+    )
+    rates = [line["growth"] for line in largest.values() if line["growth"] is not None]
+    if rates:
+        text += f"; a further cell takes at most × {max(rates):.2f} of what it takes in smaller sweeps (linear: × 1)"
+    return f"{text}."
+
+
 def answers(folder: Path) -> dict[str, str]:
     """A sentence that answers each of the chapter's questions, by the name that the page gives it."""
     told = {f"measured_{name}": f"Not measured here: `{command}`." for name, command in COMMANDS.items()}
@@ -88,19 +157,21 @@ def answers(folder: Path) -> dict[str, str]:
             f"Of {len(shares)} kinds of interval {held} held the truth in 93 to 97 % of the simulated studies, all in "
             f"{100 * min(shares):.1f} to {100 * max(shares):.1f} %."
         )
+    if (path := folder / "workflow.json").exists():
+        told["measured_workflow"] = _workflow_sentence(json.loads(path.read_text(encoding="utf-8")))
     return told
 
 
 def stage(folder: Path, source: Path) -> None:
     """Write the chapter's tables into `source/_results/benchmarks`; a missing one names the command that makes it."""
+    made = {"generation": generation, "harness": harness, "workflow": workflow, "planning": planning}
     for name, command in COMMANDS.items():
         table: tables.Table = [["Missing", "Command"], [name, f"`{command}`"]]
-        data = folder / (f"{name}.csv" if name == "coverage" else f"{name}.json")
+        data = folder / DATA.get(name, f"{name}.json")
         if data.exists() and name == "coverage":
             table = coverage(tables.read(data))
         elif data.exists():
-            found = json.loads(data.read_text(encoding="utf-8"))
-            table = generation(found) if name == "generation" else harness(found)
+            table = made[name](json.loads(data.read_text(encoding="utf-8")))
         copy = source / "_results" / "benchmarks" / f"{name}.csv"
         copy.parent.mkdir(parents=True, exist_ok=True)
         tables.write(copy, table)

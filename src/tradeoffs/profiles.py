@@ -269,9 +269,12 @@ def jobs(profile: Profile) -> list[Job]:
 
 def resources(profile: Profile, stage: str) -> dict[str, int]:
     """What one job of a stage asks a scheduler for; a stage on CUDA asks for one GPU where the profile does not say."""
-    shared = getattr(profile, stage)
-    asked = [shared | own for own in profile.policies.values()] if stage == "align" else [shared]
-    on_gpu = any(parameters.get("device") == "cuda" for parameters in asked)
+    own: list[dict[str, Any]] = [{}]
+    if stage == "align":
+        own = list(profile.policies.values())
+    elif stage == "generate":
+        own = [arm.generate for arm in profile.arms.values()]
+    on_gpu = any((getattr(profile, stage) | given).get("device") == "cuda" for given in own)
     return RESOURCES | {"gpu": int(on_gpu)} | profile.resources.get(stage, {})
 
 
