@@ -66,9 +66,9 @@ def test_a_folder_tells_its_own_sizes(tiny: Path) -> None:
 def test_operations_and_bytes_of_answers_by_hand() -> None:
     p = {"problems": "some.jsonl.gz", "limit": 20, "max_new_tokens": 50, "batch_size": 10}
     found = cost("generate", p, EMBEDDED)
-    assert found.flops == 2 * 134_515_008 * 20 * 250
-    # two batches of 50 passes: all weights, and ten rows of on average 225 tokens
-    assert found.moved == 2 * 50 * (2 * 134_515_008 + 10 * 225 * 23_040)
+    assert found.flops == 2 * 134_515_008 * 20 * (362 + 50)
+    # two batches of 50 passes: all weights, and ten rows of on average 387 tokens
+    assert found.moved == 2 * 50 * (2 * 134_515_008 + 10 * 387 * 23_040)
     assert cost("generate", p | {"best_of": 4, "temperature": 1.0}, EMBEDDED).flops == 4 * found.flops
     trained = cost("align", {"method": "sft", "token_budget": 1000}, EMBEDDED)
     assert (trained.flops, trained.moved) == (6 * 134_515_008 * 1000, 0.0)

@@ -33,7 +33,20 @@ STAGES = 14
 SLURM_CONF = Path("/etc/slurm/slurm.conf")
 BATCH = 4  # rows that are made together, in the smoke profile
 # How long something took and where it lay differ between two runs of the same study; nothing else may.
-TIMES = {"seconds", "ttft_s", "token_s", "load", "live_s", "plain_s", "worker"}
+TIMES = {
+    "seconds",
+    "ttft_s",
+    "token_s",
+    "load",
+    "live_s",
+    "plain_s",
+    "worker",
+    "itl_s",
+    "batch_seconds",
+    "prefill_s",
+    "judge_s",
+    "tokens_per_s",
+}
 
 
 class Project(NamedTuple):

@@ -65,18 +65,17 @@ def _is_progress(output: nbformat.NotebookNode) -> bool:
 def main() -> int:
     """Run one stage; exit 0 when its record is written."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for option in ("--stage", "--name", "--profile", "--total", "--parameters"):
-        parser.add_argument(option, required=True)
-    parser.add_argument("--needs", nargs="*", default=[], help="records of the jobs that this one reads")
+    parser.add_argument("job", type=Path, help="file with the job, as workflow/run.py wrote it")
+    parser.add_argument("--profile", required=True)
+    parser.add_argument("--total", required=True)
     a = parser.parse_args()
-    parameters = json.loads(a.parameters)
-    out = Path(parameters["out"])
+    job = Job(**json.loads(a.job.read_text(encoding="utf-8")))
+    out = Path(job.folder)
     finished = len(list(Path("runs", a.profile).rglob(content.MARK)))
-    title = a.stage if a.name == "all" else f"{a.stage} {a.name}"
+    title = job.stage if job.name == "all" else f"{job.stage} {job.name}"
     print(f"\n=== stage {finished + 1} of {a.total}: {title}", flush=True)
-    executed = Path("runs", a.profile, "notebooks", f"{a.stage}-{a.name}.ipynb")
+    executed = Path("runs", a.profile, "notebooks", f"{job.stage}-{job.name}.ipynb")
     executed.parent.mkdir(parents=True, exist_ok=True)
-    job = Job(a.stage, a.name, parameters["out"], parameters, tuple(a.needs))
     now, before = content.content(job), content.kept(out)
     if content.complete(job) and not content.changes(before, now):
         print("=== unchanged: what it reads came out as it was", flush=True)
@@ -89,14 +88,23 @@ def main() -> int:
         out.rename(doomed)
         shutil.rmtree(doomed)
     content.keep(out, now)
-    command = [sys.executable, "-m", "papermill", f"notebooks/{a.stage}.ipynb", str(executed), "-y", a.parameters]
-    command += ["--log-output", "--no-progress-bar", "--log-level", "INFO", "--kernel", "python3"]
+    command = [sys.executable, "-m", "papermill", f"notebooks/{job.stage}.ipynb", str(executed)]
+    command += [
+        "-y",
+        json.dumps(job.parameters),
+        "--log-output",
+        "--no-progress-bar",
+        "--log-level",
+        "INFO",
+        "--kernel",
+        "python3",
+    ]
     began = time.perf_counter()
     status = stream(command)
     if status != 0 or not (out / "record.json").is_file():
         print(f"stage failed: {title}; see {executed}; the same command goes on from here", file=sys.stderr)
         return status or 1
-    if a.stage == "analyse":
+    if job.stage == "analyse":
         publish(out, executed.parent, Path("results", a.profile))
     (out / content.MARK).touch()
     print(f"=== done: {title} in {time.perf_counter() - began:.0f} s", flush=True)

@@ -23,6 +23,7 @@ from filelock import SoftFileLock, Timeout
 from tradeoffs.content import MARK, expire, why
 from tradeoffs.parameters import ParameterError
 from tradeoffs.profiles import Job, Profile, jobs, load_profile, seeds_of
+from tradeoffs.records import write_text
 
 PARTLY, BUSY = 3, 75
 LOCK = ".tradeoffs.lock"
@@ -43,6 +44,7 @@ def snakemake(a: argparse.Namespace, *further: str, partial: bool = False) -> in
         ["--workflow-profile", a.executor] if a.executor else ["--workflow-profile", "none", "--cores", str(a.cores)]
     )
     given = {"profile": a.profile, "model": a.model, "problems": a.problems, "seeds": a.seeds}
+    given |= {"home": os.getcwd(), "python": sys.executable}
     given |= ({"partial": "1"} if partial else {}) | ({} if a.executor else {"cores": a.cores})
     command += [*further, "--config", *(f"{name}={value}" for name, value in given.items() if value)]
     return subprocess.run(command).returncode
@@ -57,11 +59,19 @@ def _made_by_another(profile: Profile) -> str | None:
     return made if made not in ("", f"runs/{profile.name}") else None
 
 
-def run(a: argparse.Namespace, planned: Sequence[Job]) -> int:
+def describe(profile: Profile, left: Sequence[Job]) -> None:
+    """Write down each job that is left, for the process that runs it: a sweep's parameters and inputs are too long for a command line."""
+    folder = Path("runs", profile.name, "jobs")
+    for job in left:
+        write_text(folder / f"{job.stage}-{job.name}.json", json.dumps(job._asdict(), indent=1) + "\n")
+
+
+def run(a: argparse.Namespace, profile: Profile, planned: Sequence[Job]) -> int:
     """Run what has to run; give the exit status."""
     left = expire(planned)
     if not left:
         return 0
+    describe(profile, left)
     status = snakemake(a)
     if status == 0:
         return 0
@@ -73,9 +83,16 @@ def run(a: argparse.Namespace, planned: Sequence[Job]) -> int:
         "\n=== failed, or waiting for what failed: " + ", ".join(f"{job.stage} {job.name}" for job in failed),
         flush=True,
     )
-    Path(last.folder, MARK).unlink(missing_ok=True)
-    partly = snakemake(a, partial=True)
-    Path(last.folder, MARK).unlink(missing_ok=True)  # the whole is still to be analysed
+    # What an earlier study left of these jobs is none of this one's: out of sight while the rest is analysed.
+    old = [path for job in failed if (path := Path(job.folder, "record.json")).exists()]
+    for path in old:
+        path.rename(path.with_suffix(".old"))
+    try:
+        partly = snakemake(a, partial=True)
+    finally:
+        for path in old:
+            path.with_suffix(".old").rename(path)
+        Path(last.folder, MARK).unlink(missing_ok=True)  # the whole is still to be analysed
     return partly or PARTLY
 
 
@@ -130,7 +147,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     lock = SoftFileLock(LOCK)
     try:
         with lock.acquire(timeout=2):
-            return run(a, planned)
+            return run(a, profile, planned)
     except Timeout:
         holder = Path(LOCK).read_text().split() if Path(LOCK).exists() else []
         where = f" (process {holder[0]} on {holder[1]})" if len(holder) > 1 else ""

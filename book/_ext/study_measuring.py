@@ -14,9 +14,11 @@ COMMANDS = {
     "coverage": "python benchmarks/coverage.py",
     "workflow": "python benchmarks/workflow.py",
     "planning": "python benchmarks/workflow.py",
+    "costs": "python benchmarks/costs.py",
+    "costs_elsewhere": "python benchmarks/costs.py",
 }
 # Where a name's data are, if not in a file of its name.
-DATA = {"coverage": "coverage.csv", "planning": "workflow.json"}
+DATA = {"coverage": "coverage.csv", "planning": "workflow.json", "costs_elsewhere": "costs.json"}
 WAYS = {
     "published": "Batches of 8 in file order, as the published runner",
     "engine": "This project's in-process engine",
@@ -112,6 +114,38 @@ def planning(found: dict[str, Any]) -> tables.Table:
     return table
 
 
+def costs(found: dict[str, Any]) -> tables.Table:
+    """Published jobs beside what the cost model foretells each of them from the others."""
+    table = [["Stage", "Jobs", "Measured, minutes", "Foretold, minutes", "Typically off by a factor of"]]
+    for line in found["stages"]:
+        minutes = [f"{line[key] / 60:.1f}" for key in ("measured_s", "foretold_s")]
+        table.append([line["stage"], str(line["jobs"]), *minutes, f"{line['factor']:.2f}"])
+    return table
+
+
+def costs_elsewhere(found: dict[str, Any]) -> tables.Table:
+    """What the profiles that nobody has run would cost on a GPU."""
+    table = [[f"Profile, on one {found['on'].upper()}", "Jobs", "GiB held", "Hours"]]
+    for line in found["elsewhere"]:
+        table.append(
+            [
+                f"`{line['profile']}`",
+                str(line["jobs"]),
+                f"{line['memory'] / 2**30:.0f}",
+                f"{line['seconds'] / 3600:.1f}",
+            ]
+        )
+    return table
+
+
+def _costs_sentence(found: dict[str, Any]) -> str:
+    """What the cost model is worth."""
+    text = f"Each of {found['jobs']} published jobs, foretold from the others, is typically off by a factor of {found['factor']:.2f}"
+    if found["memory_factor"]:
+        text += f"; where memory was measured, jobs held {found['memory_factor']:.1f} times what is foretold"
+    return f"{text}. On another machine the share of its ceilings that jobs reach is taken to be the same, which nobody has checked."
+
+
 def _workflow_sentence(found: dict[str, Any]) -> str:
     """What a job and the largest sweep cost."""
     job, ran = found["a_job"], found["study"]
@@ -159,12 +193,15 @@ def answers(folder: Path) -> dict[str, str]:
         )
     if (path := folder / "workflow.json").exists():
         told["measured_workflow"] = _workflow_sentence(json.loads(path.read_text(encoding="utf-8")))
+    if (path := folder / "costs.json").exists():
+        told["measured_costs"] = _costs_sentence(json.loads(path.read_text(encoding="utf-8")))
     return told
 
 
 def stage(folder: Path, source: Path) -> None:
     """Write the chapter's tables into `source/_results/benchmarks`; a missing one names the command that makes it."""
     made = {"generation": generation, "harness": harness, "workflow": workflow, "planning": planning}
+    made |= {"costs": costs, "costs_elsewhere": costs_elsewhere}
     for name, command in COMMANDS.items():
         table: tables.Table = [["Missing", "Command"], [name, f"`{command}`"]]
         data = folder / DATA.get(name, f"{name}.json")

@@ -31,11 +31,7 @@ import study_pages
 import study_tables as tables
 import study_teaching
 from study_tables import POLICY_COLUMNS, short_commit, shown
-from study_words import dose_finding, finding, interval, ledger, number, throughput_finding, verdict_counts
-
-from tradeoffs import costs
-from tradeoffs.profiles import load_profile
-from tradeoffs.records import Record
+from study_words import dose_finding, finding, interval, ledger, throughput_finding, verdict_counts
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -46,7 +42,6 @@ KEY = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 ASSET = re.compile(r"_results/((?:ds1000/)?(?:figures/\w+\.svg|tables/\w+\.csv|csv/\w+\.csv))")
 NEEDS = dict.fromkeys(("ds1000", "ds1000-full"), " PROBLEMS=path/to/ds1000.jsonl.gz")  # what is no part of the project
 SECOND = "ds1000"  # a profile that has a chapter of its own beside the one that the book is of
-UNRUN = ("gpu", "paper")  # profiles whose cost is foretold
 STAGES = ("align", "generate", "grade", "throughput", "speculate", "analyse")
 EMBEDDED = "SmolLM2-135M-Instruct"
 
@@ -166,40 +161,6 @@ def _values(summary: dict[str, Any], baseline: str) -> dict[str, str]:
     return text
 
 
-def _costs(results: Results) -> dict[str, str]:
-    """What the cost model is worth on the published jobs, and what it says of the profiles that nobody has run."""
-    stages = {name: Record.model_validate(record) for name, record in results.stages.items()}
-    known = costs.runs((name.partition("-")[2], record) for name, record in stages.items())
-    told = costs.foretold(known)
-    if not told:
-        return {}
-    lines = [
-        "| Stage | Jobs | Measured, minutes | Foretold, minutes | Typically off by a factor of |",
-        "|---|---|---|---|---|",
-    ]
-    for stage in STAGES:
-        own = [t for t in told if t.run.stage == stage]
-        if own:
-            sums = [sum(t.run.seconds for t in own) / 60, sum(t.seconds for t in own) / 60]
-            factor = costs.typical_factor(own)
-            lines.append(f"| {stage} | {len(own)} | {number(sums[0])} | {number(sums[1])} | {factor:.2f} |")
-    memory = costs.memory_factor(known)
-    text = {"costs_worth": "\n".join(lines), "costs_memory": f"{memory:.1f}" if memory else ""}
-    where, lines = (
-        "h100",
-        ["| Profile | Jobs | GiB held | Hours |", "|---|---|---|---|"],
-    )
-    for name in UNRUN:
-        try:
-            asked = costs.on(load_profile(name), costs.DEVICES[where], known)
-        except ValueError:
-            return text  # a copy of the book without profiles
-        hours = sum(line["seconds"] for line in asked if line["seconds"] == line["seconds"]) / 3600
-        held = max(line["memory"] for line in asked) / 2**30
-        lines.append(f"| `{name}` | {sum(line['jobs'] for line in asked)} | {held:.0f} | {number(hours)} |")
-    return text | {"costs_elsewhere": "\n".join(lines)}
-
-
 def substitutions(results: Results) -> dict[str, str]:
     """Everything that prose may name: values, findings, settings and provenance."""
     if results.reason:
@@ -216,7 +177,6 @@ def substitutions(results: Results) -> dict[str, str]:
     text["finding_dose"] = dose_finding(summary.get("dose_response", {}))
     found = {path.stem: tables.read(path) for path in (results.folder / "tables").glob("*.csv")}
     text |= study_notes.notes(summary, found)
-    text |= _costs(results)
     headline = summary.get("headline", {})
     text |= {f"headline_{key}": sentence for key, sentence in headline.items()}
     text["headlines"] = "\n".join(f"- {sentence}" for sentence in headline.values())

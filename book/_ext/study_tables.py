@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from study_words import interval, number, probability
-
-from tradeoffs.records import without_seed
 
 Table = list[list[str]]
 Record = Mapping[str, Any]
@@ -152,7 +151,7 @@ def _settings(stages: Mapping[str, Record]) -> Table:
     """Training settings: a row a setting, a column a policy; a dash where a method has no such setting."""
     aligned = {name.partition("-")[2]: r["parameters"] for name, r in stages.items() if r.get("stage") == "align"}
     aligned = {
-        name: p for name, p in aligned.items() if without_seed(name) == name
+        name: p for name, p in aligned.items() if not re.search(r"-s\d+$", name)
     }  # further seeds differ in nothing else
     lines = [[s.replace("_", " "), *(_setting(s, p) for p in aligned.values())] for s in SETTINGS]
     lines = [line for line in lines if set(line[1:]) != {"–"}]

@@ -25,7 +25,7 @@ from tradeoffs.tasks import load_problems
 
 BYTES = 2  # a weight or a key in 16 bit
 OPTIMISER = 16  # bytes a trained (LoRA) parameter: its 32-bit copy, gradient and two moments
-PROMPT_TOKENS = 200  # of a problem
+PROMPT_TOKENS = {"bundled": 156, "ds1000": 362}  # of a problem, on average, as the embedded model's tokenizer counts
 LIBRARIES_BYTES = 0.8e9  # of a process that has loaded PyTorch and a tokenizer
 DS1000 = 1000
 
@@ -151,6 +151,7 @@ def cost(stage: str, given: Mapping[str, Any], of: Shape) -> Cost:
     weights = of.parameters * BYTES
     problems = float(len(load_problems("bundled")) if p.get("problems") == "bundled" else DS1000)
     limit = min(problems, p["limit"]) if p.get("limit") else problems
+    prompt = PROMPT_TOKENS["bundled" if p.get("problems") == "bundled" else "ds1000"]
     if stage == "align":
         # a token of the budget is sampled or trained on; what is sampled is read and judged, too
         tokens = p["token_budget"] or p["steps"] * p["batch_size"] * p["max_length"]
@@ -165,7 +166,7 @@ def cost(stage: str, given: Mapping[str, Any], of: Shape) -> Cost:
         return Cost(6.0 * of.parameters * tokens, sampled, weights + activations + adapter)
     if stage == "generate":
         answers = limit * p["samples"] * p["best_of"]
-        return _decoded(of, answers, p["batch_size"], PROMPT_TOKENS, p["max_new_tokens"])
+        return _decoded(of, answers, p["batch_size"], prompt, p["max_new_tokens"])
     if stage == "throughput":
         timed = len(p["policies"]) + len(p["unmerged"]) + 2  # the baseline's own controls
         blocks = p["blocks"] + 2 * p["pilot_blocks"] / timed + p["self_check"] * 6 / timed
@@ -175,7 +176,7 @@ def cost(stage: str, given: Mapping[str, Any], of: Shape) -> Cost:
         flops, moved = sum(part.flops for part in parts), sum(part.moved for part in parts)
         return Cost(flops, moved, max(part.memory for part in parts))
     if stage == "speculate":
-        part = _decoded(of, limit * len(p["policies"]), 1, PROMPT_TOKENS, p["max_new_tokens"])
+        part = _decoded(of, limit * len(p["policies"]), 1, prompt, p["max_new_tokens"])
         return Cost(2 * part.flops, 2 * part.moved, part.memory + weights)
     return Cost(0.0, 0.0, LIBRARIES_BYTES, limit if stage == "grade" else 60.0)
 
