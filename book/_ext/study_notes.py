@@ -68,9 +68,11 @@ def trusted(summary: Summary) -> str:
         )
     for name, row in made.items():
         share = row["share"]
+        limits = f" ({share['low']:.3f} to {share['high']:.3f})" if share["low"] is not None else ""
+        seen = "nothing" if share["estimate"] is None else f"{share['estimate']:+.3f}{limits}"
         parts.append(
             f"{name.replace('control: ', 'the change ')} was {'found' if row['found'] else 'not found'}: {row['factor']} "
-            f"{share['estimate']:+.3f} ({share['low']:.3f} to {share['high']:.3f}), in truth {row['true']:+.3f}"
+            f"{seen}, in truth {row['true']:+.3f}"
         )
     return f"{'; '.join(parts)}." if parts else "The timing was not put to the test."
 

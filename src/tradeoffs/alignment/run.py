@@ -106,16 +106,16 @@ def _launched(parameters: AlignParameters) -> Record:
         file.write(json.dumps(parameters.model_dump()))
         file.flush()
         words += ["-m", "tradeoffs.cli", "align", file.name]
-        last: list[str] = []
+        last, why = list[str](), ""
         with subprocess.Popen(
             words, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         ) as running:
             assert running.stdout is not None
             for line in running.stdout:
                 print(line, end="", flush=True)
-                last = [*last[-20:], line]
+                last, why = [*last[-20:], line], why or (line.strip() if line.startswith("error: ") else "")
     if running.returncode:
-        told = next((line.strip() for line in last if line.startswith("error: ")), "".join(last).strip())
+        told = why or "".join(last).strip()
         raise RuntimeError(
             f"accelerate: {parameters.processes} processes ended with status {running.returncode}: {told}"
         )
