@@ -499,6 +499,25 @@ def test_the_killed_study_and_the_scheduled_one_found_the_same(
     assert [name for name in one if one[name] != other[name]] == []
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_scheduler_that_is_down_or_absent_is_said_at_once(
+    tmp_path: Path, grading_python: Path, tiny: Path, there: bool
+) -> None:
+    project = copy(tmp_path, grading_python)
+    if there and not shutil.which("scontrol"):
+        pytest.skip("no Slurm; on Debian: apt-get install slurm-wlm")
+    settings = tmp_path / "slurm.conf"
+    settings.write_text(
+        "ClusterName=gone\nSlurmctldHost=localhost\nSlurmctldPort=1\nAuthType=auth/munge\nMessageTimeout=2\n"
+    )
+    environment = project.environment | {"SLURM_CONF": str(settings)}
+    environment |= {} if there else {"PATH": str(Path(sys.executable).parent)}
+    told = project._replace(environment=environment).run(tiny, "--executor", "config/profiles/slurm")
+    assert told.returncode == 2
+    assert ("controller does not answer" if there else "no sbatch, squeue, scontrol here") in told.stderr
+    assert not (tmp_path / "runs").exists()
+
+
 def test_the_kubernetes_profile_is_one_that_its_executor_accepts(study: dict[str, Any], tiny: Path) -> None:
     project = study["project"]
     words = [

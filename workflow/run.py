@@ -12,12 +12,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
 from filelock import SoftFileLock, Timeout
 
 from tradeoffs.content import MARK, expire, why
@@ -48,6 +50,21 @@ def snakemake(a: argparse.Namespace, *further: str, partial: bool = False) -> in
     given |= ({"partial": "1"} if partial else {}) | ({} if a.executor else {"cores": a.cores})
     command += [*further, "--config", *(f"{name}={value}" for name, value in given.items() if value)]
     return subprocess.run(command).returncode
+
+
+def _scheduler(executor: str) -> str:
+    """What is wrong with the scheduler that an executor's profile needs; "" where nothing is seen to be."""
+    settings = yaml.safe_load(Path(executor, "config.yaml").read_text(encoding="utf-8")) or {}
+    if settings.get("executor") != "slurm":
+        return ""
+    missing = [name for name in ("sbatch", "squeue", "scontrol") if shutil.which(name) is None]
+    if missing:
+        return f"no {', '.join(missing)} here; start it where jobs can be submitted, or leave EXECUTOR out"
+    told = subprocess.run(["scontrol", "ping"], capture_output=True, text=True)
+    if " is UP" not in told.stdout:
+        said = (told.stdout + told.stderr).strip().splitlines() or ["it says nothing"]
+        return f"Slurm's controller does not answer ({said[-1]}); start again when it does: what is done is kept"
+    return ""
 
 
 def _made_by_another(profile: Profile) -> str | None:
@@ -127,6 +144,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"error: executor: got {a.executor!r}; accepts {known} or another folder with a config.yaml",
             file=sys.stderr,
         )
+        return 2
+    if a.executor and (wrong := _scheduler(a.executor)):
+        print(f"error: executor: {wrong}", file=sys.stderr)
         return 2
     if (other := _made_by_another(profile)) is not None:
         print(

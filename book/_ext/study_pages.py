@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 
+SHORT = re.compile(r'<code class="(?=[^"]*"><span class="pre">[^<]{1,20}</span></code>)(docutils)')
+
+
 def _uses_thebe(script: Any) -> bool:
     """Jupyter Book registers Thebe, twice, whose script comes from another host and which this book does not use."""
     return "thebe" in f"{getattr(script, 'filename', script)} {getattr(script, 'attributes', '')}".lower()
@@ -23,6 +26,8 @@ def finish(app: Sphinx, page: str, template: str, context: dict[str, Any], doctr
         context["body"] = context["body"].replace(
             '<div role="list" class="citation-list">', '<div class="citation-list">'
         )
+        # a policy's name is one word, hyphen or not; long names of modules may break
+        context["body"] = SHORT.sub(r'<code class="short \1', context["body"])
     if make := context.get("generate_toctree_html"):
 
         def named(*args: Any, **options: Any) -> Any:
