@@ -24,7 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "profiles": {"parameters", "records"},
     "content": {"methods", "parameters", "profiles", "records"},
     "planning": {"content", "parameters", "profiles", "records", "tasks"},
-    "costs": {"parameters", "profiles", "records", "tasks"},
+    "costs": {"parameters", "planning", "profiles", "records"},
     "models": {"parameters", "records"},
     "tasks": {"parameters", "records"},
     "grading": {"tasks", *BASIS},

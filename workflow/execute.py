@@ -89,16 +89,8 @@ def main() -> int:
         shutil.rmtree(doomed)
     content.keep(out, now)
     command = [sys.executable, "-m", "papermill", f"notebooks/{job.stage}.ipynb", str(executed)]
-    command += [
-        "-y",
-        json.dumps(job.parameters),
-        "--log-output",
-        "--no-progress-bar",
-        "--log-level",
-        "INFO",
-        "--kernel",
-        "python3",
-    ]
+    command += ["-y", json.dumps(job.parameters), "--kernel", "python3"]
+    command += ["--log-output", "--no-progress-bar", "--log-level", "INFO"]
     began = time.perf_counter()
     status = stream(command)
     if status != 0 or not (out / "record.json").is_file():

@@ -31,24 +31,19 @@ PARTLY, BUSY = 3, 75
 LOCK = ".tradeoffs.lock"
 
 
-def snakemake(a: argparse.Namespace, *further: str, partial: bool = False) -> int:
+def snakemake(a: argparse.Namespace, partial: bool = False) -> int:
     """Call Snakemake; give its exit status."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", "workflow/Snakefile", "--nolock", "--rerun-incomplete"]
     # `input` alone: which files a job reads. What they hold, and all else, is decided by content.
-    command += [
-        "--rerun-triggers",
-        "input",
-        "--keep-going",
-        "--quiet",
-        *(("rules", "host") if a.executor else ("all",)),
-    ]
+    command += ["--rerun-triggers", "input", "--keep-going"]
+    command += ["--quiet", "rules", "host"] if a.executor else ["--quiet", "all"]
     command += (
         ["--workflow-profile", a.executor] if a.executor else ["--workflow-profile", "none", "--cores", str(a.cores)]
     )
     given = {"profile": a.profile, "model": a.model, "problems": a.problems, "seeds": a.seeds}
     given |= {"home": os.getcwd(), "python": sys.executable}
     given |= ({"partial": "1"} if partial else {}) | ({} if a.executor else {"cores": a.cores})
-    command += [*further, "--config", *(f"{name}={value}" for name, value in given.items() if value)]
+    command += ["--config", *(f"{name}={value}" for name, value in given.items() if value)]
     return subprocess.run(command).returncode
 
 

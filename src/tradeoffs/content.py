@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tradeoffs.methods import METHODS
-from tradeoffs.parameters import MODELS
+from tradeoffs.parameters import filled
 from tradeoffs.profiles import Job
 from tradeoffs.records import SCHEMA_VERSION, digest, write_text
 
@@ -232,8 +232,7 @@ def content(job: Job, root: Path = Path(), package: Path = PACKAGE) -> Content:
         root: the project's folder, where parameters' paths begin.
         package: the folder of the package.
     """
-    fields = MODELS[job.stage].model_fields
-    given = {name: field.get_default(call_default_factory=True) for name, field in fields.items()} | job.parameters
+    given = filled(job.stage, job.parameters)
     parameters = json.loads(
         json.dumps({name: value for name, value in given.items() if name not in DECIDE_NOTHING}, default=str)
     )

@@ -18,16 +18,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tradeoffs.parameters import MODELS
+from tradeoffs.parameters import MODELS, filled
+from tradeoffs.planning import answered
 from tradeoffs.profiles import Profile, jobs
 from tradeoffs.records import Record
-from tradeoffs.tasks import load_problems
 
 BYTES = 2  # a weight or a key in 16 bit
 OPTIMISER = 16  # bytes a trained (LoRA) parameter: its 32-bit copy, gradient and two moments
 PROMPT_TOKENS = {"bundled": 156, "ds1000": 362}  # of a problem, on average, as the embedded model's tokenizer counts
 LIBRARIES_BYTES = 0.8e9  # of a process that has loaded PyTorch and a tokenizer
-DS1000 = 1000
 
 
 class Shape(NamedTuple):
@@ -146,11 +145,9 @@ def cost(stage: str, given: Mapping[str, Any], of: Shape) -> Cost:
         given: its parameters; defaults are filled in.
         of: its model's sizes.
     """
-    p = {name: field.get_default(call_default_factory=True) for name, field in MODELS[stage].model_fields.items()}
-    p |= dict(given)
+    p = filled(stage, given)
     weights = of.parameters * BYTES
-    problems = float(len(load_problems("bundled")) if p.get("problems") == "bundled" else DS1000)
-    limit = min(problems, p["limit"]) if p.get("limit") else problems
+    limit = answered(p)
     prompt = PROMPT_TOKENS["bundled" if p.get("problems") == "bundled" else "ds1000"]
     if stage == "align":
         # a token of the budget is sampled or trained on; what is sampled is read and judged, too

@@ -489,6 +489,12 @@ def _accepted(schema: Mapping[str, Any]) -> str:
     return f"{words} of {_accepted(inner)}" if inner else words
 
 
+def filled(stage: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """A stage's parameters with defaults filled in, without looking whether they are right."""
+    fields = MODELS[stage].model_fields
+    return {name: field.get_default(call_default_factory=True) for name, field in fields.items()} | dict(given)
+
+
 def check(model: type[Model], values: Mapping[str, Any]) -> Model:
     """Validate parameters.
 

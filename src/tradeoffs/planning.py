@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tradeoffs import content
-from tradeoffs.parameters import MODELS
+from tradeoffs.parameters import MODELS, filled
 from tradeoffs.profiles import Job, Profile, jobs
 from tradeoffs.records import Record, read_record, without_seed
 from tradeoffs.tasks import load_problems
@@ -55,11 +55,16 @@ class Step(NamedTuple):
     why: str = ""
 
 
+def answered(p: Mapping[str, Any]) -> float:
+    """How many problems a stage answers or grades, by its parameters with defaults."""
+    problems = float(len(load_problems("bundled")) if p.get("problems") == "bundled" else DS1000)
+    return min(problems, p["limit"]) if p.get("limit") else problems
+
+
 def size(stage: str, given: Mapping[str, Any]) -> float:
     """Size of a job from its parameters, defaults filled in: FLOPs of the model for one parameter, or answers to grade."""
-    p = {name: field.default for name, field in MODELS[stage].model_fields.items()} | dict(given)
-    problems = float(len(load_problems("bundled")) if p.get("problems") == "bundled" else DS1000)
-    limit = min(problems, p["limit"]) if p.get("limit") else problems
+    p = filled(stage, given)
+    limit = answered(p)
     if stage == "align":
         tokens = p["token_budget"] or p["steps"] * p["batch_size"] * TRAINED_TOKENS
         return float((FORWARD + BACKWARD) * tokens)
