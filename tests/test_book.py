@@ -492,6 +492,19 @@ def test_notes_follow_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
     taken_back = {"p_adjusted": 0.058, "reason": "p = 0.058 after adjustment for 13 comparisons"}
     assert "pass rate of `x` (p = 0.058)" in study_notes.unsettled({"comparisons": {"x": {"pass_rate": taken_back}}})
     assert "took back no verdict" in study_notes.unsettled({"comparisons": {"x": {"pass_rate": {"reason": None}}}})
+    several = {
+        "x": {"a": {"p": 0.01, "p_adjusted": 0.03}, "b": {"p": 0.04, "p_adjusted": 0.2}, "c": {"p": None}},
+        "y": {"a": {"p": 0.5}},
+    }
+    assert "Of 3 comparisons made here 2 have p < 0.05 by themselves, 1 after" in study_notes.many(
+        {"comparisons": several}
+    )
+    assert study_notes.many({}) == "Here nothing was compared."
+    moved = study_notes.drift({"x": [100.0, 90.0], "y": [110.0, 108.0], "z": [1.0]})
+    assert (
+        "up to 10.0\u00a0% faster or slower" in moved and "(`x`)" in moved and "22.2\u00a0% faster in the best" in moved
+    )
+    assert study_notes.drift({}) == "No such probe was made here."
     told = {"sd": 0.005, "detectable": 0.007, "sd_run": 0.015, "detectable_run": 0.02}
     assert "scattered by 1.50 %, which makes it 2.0 %" in study_notes.power({"power": told})
     accepted = [{"policy": "d", "alpha": "1.0"}, {"policy": "x", "alpha": "0.7"}, {"policy": "y", "alpha": "0.98"}]

@@ -18,7 +18,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +29,7 @@ from tradeoffs.records import digest
 ROOT = Path(__file__).resolve().parents[1]
 KILLS = 5
 SLOW_KILLS = 50
+AWAY = 40  # seconds without a scheduler; Snakemake's executor gives up asking after five queries unless told otherwise
 STAGES = 14
 SLURM_CONF = Path("/etc/slurm/slurm.conf")
 BATCH = 4  # rows that are made together, in the smoke profile
@@ -47,6 +48,14 @@ TIMES = {
     "judge_s",
     "tokens_per_s",
 }
+
+
+class Scheduler(NamedTuple):
+    """A Slurm that runs here: the environment that finds it, and its controller, which can be killed and started anew."""
+
+    environment: dict[str, str]
+    daemons: dict[str, subprocess.Popen[bytes]]
+    start: Callable[..., None]
 
 
 class Project(NamedTuple):
@@ -192,6 +201,51 @@ def test_results_of_another_profile_are_not_replaced(study: dict[str, Any], tiny
     assert (
         refused.returncode == 2 and "results/smoke holds the results of another profile (runs/mine)" in refused.stderr
     )
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own in memory, which can be filled without hurting anyone."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1g", "none", str(place)], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"no right to mount a disk in memory: {done.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def fill(filler: Path) -> None:
+    """Take every byte that is left on a disk."""
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+        while file.write(bytes(2**20)):
+            pass
+    with contextlib.suppress(OSError), filler.open("ab", buffering=0) as file:
+        while file.write(bytes(1)):
+            pass
+
+
+def test_a_disk_that_fills_up_loses_nothing(
+    small_disk: Path, study: dict[str, Any], tiny: Path, grading_python: Path
+) -> None:
+    """The whole study on a disk that fills while policies are trained and again while they answer."""
+    project = copy(small_disk / "project", grading_python)
+    filler, ended = small_disk / "filler", set[Path]()
+    for working in ("align", "generate"):
+        process = project.start(tiny)
+        while process.poll() is None and not list(project.place.glob(f"runs/smoke/{working}/*/*.jsonl")):
+            time.sleep(0.1)
+        assert process.poll() is None, (project.place / "study.log").read_text()[-3000:]
+        fill(filler)
+        assert process.wait(timeout=300) not in (0, 3), "a study ended on a full disk"
+        filler.unlink()
+        assert ended <= set(project.ended()), "a finished stage was lost"
+        ended = set(project.ended())
+    again = project.run(tiny)
+    assert again.returncode == 0, again.stdout[-3000:] + again.stderr[-3000:]
+    one, other = content_of(study["place"]), content_of(project.place)
+    assert one.keys() == other.keys()
+    assert [name for name in one if one[name] != other[name]] == []
 
 
 # what is done to a finished study -> which jobs have to run again
@@ -373,8 +427,8 @@ def test_the_book_is_rendered_from_the_results(study: dict[str, Any]) -> None:
 
 
 @pytest.fixture(scope="module")
-def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A real Slurm of one node on this machine, without accounting and control groups; gives the environment that finds it."""
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scheduler]:
+    """A real Slurm of one node on this machine, without accounting and control groups."""
     missing = [
         name for name in ("slurmctld", "slurmd", "munged", "sbatch", "squeue") if not shutil.which(name, path=PATHS)
     ]
@@ -427,11 +481,11 @@ PartitionName=all Nodes={host} Default=YES MaxTime=INFINITE State=UP
     SLURM_CONF.unlink(missing_ok=True)
     SLURM_CONF.symlink_to(folder / "slurm.conf")
     environment = {"PATH": PATHS}
-    daemons = []
+    daemons: dict[str, subprocess.Popen[bytes]] = {}
 
     def daemon(*words: str) -> None:
-        log = (folder / f"{words[0]}.out").open("w")
-        daemons.append(subprocess.Popen(words, env=os.environ | environment, stdout=log, stderr=log))
+        log = (folder / f"{words[0]}.out").open("a")
+        daemons[words[0]] = subprocess.Popen(words, env=os.environ | environment, stdout=log, stderr=log)
 
     try:
         daemon("munged", "--foreground", "--force", f"--key-file={key}", f"--socket={door}", f"--pid-file={folder}/munge.pid",
@@ -444,11 +498,11 @@ PartitionName=all Nodes={host} Default=YES MaxTime=INFINITE State=UP
             if time.monotonic() > deadline:
                 pytest.fail(f"Slurm did not come up: {told} {(folder / 'slurmctld.log').read_text()[-2000:]}")
             time.sleep(0.5)
-        yield environment
+        yield Scheduler(environment, daemons, daemon)
     finally:
-        for process in reversed(daemons):
+        for process in reversed(daemons.values()):
             process.terminate()
-        for process in daemons:
+        for process in daemons.values():
             process.wait(timeout=30)
         SLURM_CONF.unlink()
 
@@ -462,31 +516,44 @@ def _told(environment: dict[str, str], *words: str) -> str:
 
 @pytest.fixture(scope="module")
 def scheduled(
-    tmp_path_factory: pytest.TempPathFactory, tiny: Path, grading_python: Path, slurm: dict[str, str]
+    tmp_path_factory: pytest.TempPathFactory, tiny: Path, grading_python: Path, slurm: Scheduler
 ) -> dict[str, Any]:
-    """The study through the scheduler; the first job that trains for a while is cancelled from outside."""
+    """The study through the scheduler: a job is cancelled from outside, and later the scheduler itself is killed and away for a while."""
     project = copy(tmp_path_factory.mktemp("scheduled"), grading_python)
-    project = project._replace(environment=project.environment | slurm)
+    project = project._replace(environment=project.environment | slurm.environment)
     profile = project.place / "config/profiles/slurm/config.yaml"
     # nobody waits ten seconds for jobs of ten seconds
     profile.write_text(re.sub(r"(seconds-\S+: )\d+", r"\g<1>1", profile.read_text()))
     process = project.start(tiny, "--executor", "config/profiles/slurm")
-    cancelled = ""
-    while process.poll() is None:
-        for line in _told(slurm, "squeue", "-h", "-t", "R", "-o", "%i %k").splitlines():
+    cancelled = away = ""
+    limit = time.monotonic() + 1200
+    while process.poll() is None and time.monotonic() < limit:
+        for line in _told(slurm.environment, "squeue", "-h", "-t", "R", "-o", "%i %k").splitlines():
             if not cancelled and "generate" in line:
                 cancelled = line.split()[0]
                 time.sleep(3)
-                _told(slurm, "scancel", "--signal=KILL", "--full", cancelled)
-                _told(slurm, "scancel", cancelled)
+                _told(slurm.environment, "scancel", "--signal=KILL", "--full", cancelled)
+                _told(slurm.environment, "scancel", cancelled)
+            elif cancelled and not away and line.split()[0] != cancelled:
+                away = line.split()[0]
+                slurm.daemons["slurmctld"].kill()
+                slurm.daemons["slurmctld"].wait()
+                time.sleep(AWAY)
+                slurm.start("slurmctld", "-D")
         time.sleep(0.5)
-    return {"project": project, "place": project.place, "status": process.returncode, "cancelled": cancelled}
+    if process.poll() is None:
+        kill(process)
+    found = {"project": project, "place": project.place, "status": process.returncode}
+    return found | {"cancelled": cancelled, "away": away}
 
 
-def test_the_study_runs_through_a_real_scheduler_that_kills_a_job(scheduled: dict[str, Any]) -> None:
+def test_the_study_runs_through_a_real_scheduler_that_kills_a_job_and_is_killed(scheduled: dict[str, Any]) -> None:
     log = (scheduled["place"] / "study.log").read_text()
     assert scheduled["status"] == 0, log[-4000:]
     assert scheduled["cancelled"], "no job was there to be cancelled"
+    assert scheduled["away"], "no job was at work when the scheduler was to be killed"
+    assert "waiting for the scheduler: Slurm's controller does not answer" in log, log[-4000:]
+    assert "the scheduler answers again" in log, log[-4000:]
     assert len(scheduled["project"].ended()) == STAGES
     assert json.loads((scheduled["place"] / "results/smoke/record.json").read_text())["summary"]["missing"] == []
 

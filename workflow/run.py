@@ -16,7 +16,10 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
@@ -60,6 +63,29 @@ def _scheduler(executor: str) -> str:
         said = (told.stdout + told.stderr).strip().splitlines() or ["it says nothing"]
         return f"Slurm's controller does not answer ({said[-1]}); start again when it does: what is done is kept"
     return ""
+
+
+@contextmanager
+def _watching(executor: str, every: float = 10.0) -> Iterator[None]:
+    """Say when the scheduler of a running study stops answering and when it is back; its executor waits in silence."""
+    ended = threading.Event()
+
+    def watch() -> None:
+        down = ""
+        while not ended.wait(every):
+            wrong = _scheduler(executor)
+            if bool(wrong) != bool(down):
+                what = f"waiting for the scheduler: {wrong}" if wrong else "the scheduler answers again"
+                print(f"=== {time.strftime('%H:%M:%S')} {what}", flush=True)
+            down = wrong
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    if executor:
+        watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
 
 
 def _made_by_another(profile: Profile) -> str | None:
@@ -162,7 +188,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     lock = SoftFileLock(LOCK)
     try:
         with lock.acquire(timeout=2):
-            return run(a, profile, planned)
+            with _watching(a.executor):
+                return run(a, profile, planned)
     except Timeout:
         holder = Path(LOCK).read_text().split() if Path(LOCK).exists() else []
         where = f" (process {holder[0]} on {holder[1]})" if len(holder) > 1 else ""

@@ -10,6 +10,7 @@ from study_words import interval, number, probability
 Summary = Mapping[str, Any]
 Rows = Sequence[Mapping[str, str]]
 OFTEN = 0.5  # share of answers cut from which on a mean length is only a lower bound
+LEVEL = 0.05  # of a single test
 SELDOM = 0.05  # share of draws on the front below which a policy is not named
 
 
@@ -39,6 +40,32 @@ def unsettled(summary: Summary) -> str:
     if not found:
         return "Here the adjustment took back no verdict."
     return f"Intervals that exclude no change, but not after adjustment: {', '.join(found)}."
+
+
+def many(summary: Summary) -> str:
+    """How many comparisons look like a finding one by one, and how many after the adjustment for all of them."""
+    tested = [
+        row for own in summary.get("comparisons", {}).values() for row in own.values() if row.get("p") is not None
+    ]
+    if not tested:
+        return "Here nothing was compared."
+    alone = sum(row["p"] < LEVEL for row in tested)
+    after = sum(row["p"] < LEVEL and row.get("p_adjusted", row["p"]) < LEVEL for row in tested)
+    return f"Of {len(tested)} comparisons made here {alone} have p < {LEVEL:g} by themselves, {after} after adjustment."
+
+
+def drift(probes: Mapping[str, Sequence[float]]) -> str:
+    """How far a fixed piece of work, timed before and after each policy's answers, changed its speed."""
+    pairs = {name: own for name, own in probes.items() if len(own) > 1}
+    if not pairs:
+        return "No such probe was made here."
+    moved = {name: abs(own[-1] / own[0] - 1) for name, own in pairs.items()}
+    most = max(moved, key=lambda name: moved[name])
+    every = [speed for own in pairs.values() for speed in own]
+    return (
+        f"Here the same work went up to {100 * moved[most]:.1f}\u00a0% faster or slower from before to after one policy's answers "
+        f"(`{most}`), and {100 * (max(every) / min(every) - 1):.1f}\u00a0% faster in the best moment of the study than in the worst."
+    )
 
 
 def power(summary: Summary) -> str:
@@ -138,12 +165,14 @@ def front(summary: Summary) -> str:
     return f"Resamples in which no other policy is at least as correct and as fast: {named}; all others below {100 * SELDOM:.0f}\u00a0%."
 
 
-def notes(summary: Summary, tables: Mapping[str, Rows]) -> dict[str, str]:
+def notes(summary: Summary, tables: Mapping[str, Rows], probes: Mapping[str, Sequence[float]]) -> dict[str, str]:
     """All of them by the name that pages give them."""
     draft = summary.get("baseline", "")
     return {
         "missed_note": missed(summary),
         "unsettled_note": unsettled(summary),
+        "many_note": many(summary),
+        "drift_note": drift(probes),
         "power_note": power(summary),
         "trusted_note": trusted(summary),
         "unmerged_note": unmerged(summary),

@@ -176,7 +176,11 @@ def substitutions(results: Results) -> dict[str, str]:
     text |= {"claims": ledger(claims), "claims_counted": verdict_counts(claims)}
     text["finding_dose"] = dose_finding(summary.get("dose_response", {}))
     found = {path.stem: tables.read(path) for path in (results.folder / "tables").glob("*.csv")}
-    text |= study_notes.notes(summary, found)
+    probes = {
+        name: record.get("summary", {}).get("probe_tokens_per_s") or [] for name, record in results.stages.items()
+    }
+    of_arms = {name.removeprefix("generate-"): own for name, own in probes.items() if own}
+    text |= study_notes.notes(summary, found, of_arms)
     headline = summary.get("headline", {})
     text |= {f"headline_{key}": sentence for key, sentence in headline.items()}
     text["headlines"] = "\n".join(f"- {sentence}" for sentence in headline.values())
