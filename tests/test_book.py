@@ -322,6 +322,17 @@ def test_the_benchmark_has_a_chapter_of_its_own_with_its_own_numbers(full: tuple
     assert "An invented sentence about speed." in text
 
 
+def test_the_book_is_of_the_fullest_results_that_there_are(tmp_path: Path) -> None:
+    for name in ("laptop", "ds1000"):
+        write_results(tmp_path / "results" / name)
+        write_results(tmp_path / "results" / f"{name}-full", length_ratio=1.75)
+    pages = build(tmp_path)
+    assert "Longer than base: sft-code × 1.750" in pages["results.html"].text
+    assert "Longer than base: sft-code × 1.750" in pages["ds1000.html"].text
+    assert "profile laptop-full" in pages["intro.html"].text
+    assert "make study PROFILE=ds1000-full PROBLEMS=path/to/ds1000.jsonl.gz" in pages["ds1000.html"].text
+
+
 def test_without_the_benchmarks_results_its_chapter_says_what_makes_them(tmp_path: Path) -> None:
     write_results(tmp_path / "results/laptop")
     pages = build(tmp_path)

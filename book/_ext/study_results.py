@@ -4,7 +4,8 @@ Before pages are read it (1) turns `record.json` into MyST substitutions, so tha
 (2) stages figures, tables and executed notebooks into `_results/` and `lab/`, and (3) puts a stand-in wherever something
 that a page asks for is missing, and says which command makes it: the book builds at every stage of the study.
 
-Environment: `TRADEOFFS_PROFILE` (default `laptop`); `TRADEOFFS_RESULTS` (default: the folder `results` beside the book).
+Environment: `TRADEOFFS_PROFILE` (default: the first of `PUBLISHED` that has results); `TRADEOFFS_RESULTS` (default: the folder `results`
+beside the book).
 """
 
 from __future__ import annotations
@@ -41,7 +42,9 @@ SCHEMA_VERSION = 1
 KEY = re.compile(r"\{\{\s*(\w+)\s*\}\}")
 ASSET = re.compile(r"_results/((?:ds1000/)?(?:figures/\w+\.svg|tables/\w+\.csv|csv/\w+\.csv))")
 NEEDS = dict.fromkeys(("ds1000", "ds1000-full"), " PROBLEMS=path/to/ds1000.jsonl.gz")  # what is no part of the project
-SECOND = "ds1000"  # a profile that has a chapter of its own beside the one that the book is of
+PUBLISHED = ("laptop-full", "laptop")  # what the book is of, unless asked for another: the fullest that there is
+SECOND = "ds1000"  # the chapter beside it, on the benchmark itself, of the fullest profile that there is
+SECONDS = ("ds1000-full", "ds1000")
 STAGES = ("align", "generate", "grade", "throughput", "speculate", "analyse")
 EMBEDDED = "SmolLM2-135M-Instruct"
 
@@ -260,6 +263,11 @@ def _data(results: Results, target: Path) -> None:
             archive.write(path, path.relative_to(results.folder.parent))
 
 
+def _fullest(folder: Path, profiles: tuple[str, ...]) -> str:
+    """The first of some profiles that has results; the last, the quickest to run, where none has."""
+    return next((name for name in profiles if (folder / name / "record.json").exists()), profiles[-1])
+
+
 def notice(results: Results, missing: list[str]) -> str:
     """Write the box that says what is missing or doubtful; empty where nothing is."""
     items = [f"{m.get('what')}: `{m.get('command', results.command)}`" for m in results.summary.get("missing", [])]
@@ -279,7 +287,7 @@ def prepare(app: Sphinx, config: Config) -> None:
     """Read results, stage them, and hand the pages their substitutions."""
     source = Path(app.srcdir)
     folder = Path(os.environ.get("TRADEOFFS_RESULTS") or source.parent / "results")
-    profile = os.environ.get("TRADEOFFS_PROFILE") or "laptop"
+    profile = os.environ.get("TRADEOFFS_PROFILE") or _fullest(folder, PUBLISHED)
     results = load(folder / profile, profile)
     pages = {path.stem: path.read_text(encoding="utf-8") for path in sorted(source.glob("*.md"))}
     wanted = {asset for page in pages.values() for asset in ASSET.findall(page)}
@@ -301,7 +309,8 @@ def prepare(app: Sphinx, config: Config) -> None:
         | study_measuring.answers(folder / "benchmarks")
         | {"profile": f"`{profile}`", "command": f"`{results.command}`", "launch": study_launch.links(source.parent)}
     )
-    beside = load(folder / SECOND, SECOND)
+    benchmark = _fullest(folder, SECONDS)
+    beside = load(folder / benchmark, benchmark)
     lacking = stage(beside, source / "_results" / SECOND, {asset.removeprefix(f"{SECOND}/") for asset in second})
     if beside.reason is None:
         study_notebooks.stage(beside.folder / "lab", source / "lab", f"-{SECOND}")
@@ -314,7 +323,7 @@ def prepare(app: Sphinx, config: Config) -> None:
     text |= dict.fromkeys(
         (key for key in asked if key.startswith(f"{SECOND}_")), f"*not measured yet (`{beside.command}`)*"
     )
-    text[f"{SECOND}_notice"] = notice(beside, lacking)
+    text |= {f"{SECOND}_notice": notice(beside, lacking), f"{SECOND}_command": f"`{beside.command}`"}
     config.myst_substitutions = {**(config.myst_substitutions or {}), **text}
 
 
