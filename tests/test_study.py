@@ -29,7 +29,7 @@ from tradeoffs.records import digest
 ROOT = Path(__file__).resolve().parents[1]
 KILLS = 5
 SLOW_KILLS = 50
-AWAY = 40  # seconds without a scheduler; Snakemake's executor gives up asking after five queries unless told otherwise
+AWAY = 40  # seconds without a scheduler: Snakemake's executor gives up asking after five queries
 STAGES = 14
 SLURM_CONF = Path("/etc/slurm/slurm.conf")
 BATCH = 4  # rows that are made together, in the smoke profile
@@ -226,19 +226,25 @@ def fill(filler: Path) -> None:
 
 
 def test_a_disk_that_fills_up_loses_nothing(
-    small_disk: Path, study: dict[str, Any], tiny: Path, grading_python: Path
+    small_disk: Path, tmp_path: Path, study: dict[str, Any], tiny: Path, grading_python: Path
 ) -> None:
     """The whole study on a disk that fills while policies are trained and again while they answer."""
     project = copy(small_disk / "project", grading_python)
+    log = tmp_path / "study.log"  # on another disk, where it can be read
+    (project.place / "study.log").symlink_to(log)
     filler, ended = small_disk / "filler", set[Path]()
     for working in ("align", "generate"):
         process = project.start(tiny)
         while process.poll() is None and not list(project.place.glob(f"runs/smoke/{working}/*/*.jsonl")):
             time.sleep(0.1)
-        assert process.poll() is None, (project.place / "study.log").read_text()[-3000:]
+        assert process.poll() is None, log.read_text()[-3000:]
         fill(filler)
         assert process.wait(timeout=300) not in (0, 3), "a study ended on a full disk"
+        assert "error: the disk is full (0 MiB left for" in log.read_text(), log.read_text()[-3000:]
+        refused = project.run(tiny)
+        assert refused.returncode == 2 and "free some space and start the same command again" in refused.stderr
         filler.unlink()
+        log.write_text("")
         assert ended <= set(project.ended()), "a finished stage was lost"
         ended = set(project.ended())
     again = project.run(tiny)
@@ -518,14 +524,16 @@ def _told(environment: dict[str, str], *words: str) -> str:
 def scheduled(
     tmp_path_factory: pytest.TempPathFactory, tiny: Path, grading_python: Path, slurm: Scheduler
 ) -> dict[str, Any]:
-    """The study through the scheduler: a job is cancelled from outside, and later the scheduler itself is killed and away for a while."""
+    """The study through the scheduler: a job is cancelled from outside, the scheduler itself is killed and away for a while, and at last
+    the study is killed while the scheduler goes on."""
     project = copy(tmp_path_factory.mktemp("scheduled"), grading_python)
     project = project._replace(environment=project.environment | slurm.environment)
     profile = project.place / "config/profiles/slurm/config.yaml"
     # nobody waits ten seconds for jobs of ten seconds
     profile.write_text(re.sub(r"(seconds-\S+: )\d+", r"\g<1>1", profile.read_text()))
-    process = project.start(tiny, "--executor", "config/profiles/slurm")
-    cancelled = away = ""
+    words = ["--executor", "config/profiles/slurm", "--patience", "40"]
+    process = project.start(tiny, *words)
+    cancelled, away, left, settled = "", "", "", 0.0
     limit = time.monotonic() + 1200
     while process.poll() is None and time.monotonic() < limit:
         for line in _told(slurm.environment, "squeue", "-h", "-t", "R", "-o", "%i %k").splitlines():
@@ -534,26 +542,32 @@ def scheduled(
                 time.sleep(3)
                 _told(slurm.environment, "scancel", "--signal=KILL", "--full", cancelled)
                 _told(slurm.environment, "scancel", cancelled)
-            elif cancelled and not away and line.split()[0] != cancelled:
+                settled = time.monotonic() + 15  # by then Slurm has written down that it is cancelled
+            elif cancelled and not away and line.split()[0] != cancelled and time.monotonic() > settled:
                 away = line.split()[0]
                 slurm.daemons["slurmctld"].kill()
                 slurm.daemons["slurmctld"].wait()
                 time.sleep(AWAY)
                 slurm.start("slurmctld", "-D")
+            elif away and not left and line.split()[0] not in (cancelled, away):
+                left = line.split()[0]
+                kill(process)  # its job stays at work on its node
+                process = project.start(tiny, *words)
         time.sleep(0.5)
     if process.poll() is None:
         kill(process)
     found = {"project": project, "place": project.place, "status": process.returncode}
-    return found | {"cancelled": cancelled, "away": away}
+    return found | {"cancelled": cancelled, "away": away, "left": left}
 
 
-def test_the_study_runs_through_a_real_scheduler_that_kills_a_job_and_is_killed(scheduled: dict[str, Any]) -> None:
+def test_the_study_runs_through_a_real_scheduler_whatever_is_killed(scheduled: dict[str, Any]) -> None:
     log = (scheduled["place"] / "study.log").read_text()
     assert scheduled["status"] == 0, log[-4000:]
     assert scheduled["cancelled"], "no job was there to be cancelled"
     assert scheduled["away"], "no job was at work when the scheduler was to be killed"
-    assert "waiting for the scheduler: Slurm's controller does not answer" in log, log[-4000:]
+    assert "the scheduler does not answer; waiting for it" in log, log[-4000:]
     assert "the scheduler answers again" in log, log[-4000:]
+    assert scheduled["left"] and "=== cancelling 1 jobs that an earlier start left at the scheduler" in log, log[-4000:]
     assert len(scheduled["project"].ended()) == STAGES
     assert json.loads((scheduled["place"] / "results/smoke/record.json").read_text())["summary"]["missing"] == []
 

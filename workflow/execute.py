@@ -146,4 +146,7 @@ def stream(command: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except OSError as error:  # a full disk, a folder that is not ours
+        sys.exit(f"error: {error}")

@@ -16,10 +16,9 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import yaml
@@ -32,6 +31,7 @@ from tradeoffs.records import write_text
 
 PARTLY, BUSY = 3, 75
 LOCK = ".tradeoffs.lock"
+ROOM = 100 * 2**20  # bytes; with less left nothing is begun: the default study writes four times as much
 
 
 def snakemake(a: argparse.Namespace, partial: bool = False) -> int:
@@ -47,13 +47,95 @@ def snakemake(a: argparse.Namespace, partial: bool = False) -> int:
     given |= {"home": os.getcwd(), "python": sys.executable}
     given |= ({"partial": "1"} if partial else {}) | ({} if a.executor else {"cores": a.cores})
     command += ["--config", *(f"{name}={value}" for name, value in given.items() if value)]
-    return subprocess.run(command).returncode
+    by_slurm = bool(a.executor) and _executor(a.executor) == "slurm"
+    while True:
+        if by_slurm:
+            cancel_left()
+        process = subprocess.Popen(command)
+        try:
+            status = attend(process, a.patience) if by_slurm else process.wait()
+        except KeyboardInterrupt:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=60)  # it was told, too, and cancels what it submitted
+            process.kill()
+            raise
+        if status is not None:
+            return status
+        print(
+            "=== nothing of this study is left at the scheduler, but Snakemake waits for it: started anew", flush=True
+        )
+
+
+def attend(process: subprocess.Popen[bytes], patience: float, every: float = 5.0) -> int | None:
+    """Wait for a Snakemake that works through Slurm; say when the scheduler stops answering and when it is back.
+
+    Snakemake's executor forgets jobs whose state it cannot ask for, and after an outage asks `sacct` even where there is no accounting:
+    then it waits for ever. Nothing is lost by starting it anew when none of its jobs is left.
+
+    Returns:
+        The exit status; None where Snakemake was killed, because for `patience` seconds none of its jobs had been left.
+    """
+    seen, down, last = False, False, time.monotonic()
+    while True:
+        try:
+            return process.wait(timeout=every)
+        except subprocess.TimeoutExpired:
+            left = queued()
+        if (left is None) != down:
+            down = left is None
+            what = "the scheduler does not answer; waiting for it" if down else "the scheduler answers again"
+            print(f"=== {time.strftime('%H:%M:%S')} {what}", flush=True)
+        if left is None or left:
+            seen, last = seen or bool(left), time.monotonic()
+        elif seen and time.monotonic() - last > patience:
+            process.kill()
+            process.wait()
+            return None
+
+
+def queued() -> list[str] | None:
+    """Slurm's numbers of the jobs that were submitted from this folder and have not ended; None where it does not answer."""
+    told = subprocess.run(["squeue", "--me", "-h", "-o", "%i %Z"], capture_output=True, text=True)
+    if told.returncode != 0:
+        return None
+    jobs = [line.split(maxsplit=1) for line in told.stdout.splitlines()]
+    return [job[0] for job in jobs if len(job) == 2 and Path(job[1]).resolve() == Path.cwd()]
+
+
+def cancel_left(limit: float = 300.0) -> None:
+    """Cancel what an earlier start left at the scheduler, which would write where the new one does; what it has done is kept."""
+    if not (left := queued()):
+        return
+    print(f"=== cancelling {len(left)} jobs that an earlier start left at the scheduler", flush=True)
+    subprocess.run(["scancel", *left])
+    end = time.monotonic() + limit
+    while (still := queued()) != []:
+        if time.monotonic() > end:
+            sys.exit(
+                f"error: jobs {', '.join(still or left)} of an earlier start do not end; cancel them and start again"
+            )
+        time.sleep(1)
+
+
+def _full_disk() -> str:
+    """That the disk is full, and what to do; "" where it is not."""
+    if (free := shutil.disk_usage(".").free) >= ROOM:
+        return ""
+    return (
+        f"the disk is full ({free / 2**20:.0f} MiB left for {Path.cwd()}); free some space and start the same command again: "
+        "what is done is kept"
+    )
+
+
+def _executor(folder: str) -> str:
+    """Which of Snakemake's executors a profile names."""
+    settings = yaml.safe_load(Path(folder, "config.yaml").read_text(encoding="utf-8")) or {}
+    return str(settings.get("executor", ""))
 
 
 def _scheduler(executor: str) -> str:
     """What is wrong with the scheduler that an executor's profile needs; "" where nothing is seen to be."""
-    settings = yaml.safe_load(Path(executor, "config.yaml").read_text(encoding="utf-8")) or {}
-    if settings.get("executor") != "slurm":
+    if _executor(executor) != "slurm":
         return ""
     missing = [name for name in ("sbatch", "squeue", "scontrol") if shutil.which(name) is None]
     if missing:
@@ -63,29 +145,6 @@ def _scheduler(executor: str) -> str:
         said = (told.stdout + told.stderr).strip().splitlines() or ["it says nothing"]
         return f"Slurm's controller does not answer ({said[-1]}); start again when it does: what is done is kept"
     return ""
-
-
-@contextmanager
-def _watching(executor: str, every: float = 10.0) -> Iterator[None]:
-    """Say when the scheduler of a running study stops answering and when it is back; its executor waits in silence."""
-    ended = threading.Event()
-
-    def watch() -> None:
-        down = ""
-        while not ended.wait(every):
-            wrong = _scheduler(executor)
-            if bool(wrong) != bool(down):
-                what = f"waiting for the scheduler: {wrong}" if wrong else "the scheduler answers again"
-                print(f"=== {time.strftime('%H:%M:%S')} {what}", flush=True)
-            down = wrong
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    if executor:
-        watcher.start()
-    try:
-        yield
-    finally:
-        ended.set()
 
 
 def _made_by_another(profile: Profile) -> str | None:
@@ -115,6 +174,9 @@ def run(a: argparse.Namespace, profile: Profile, planned: Sequence[Job]) -> int:
         return 0
     failed = [job for job in planned if not Path(job.folder, MARK).exists() and job.stage != "analyse"]
     last = planned[-1]
+    if full := _full_disk():
+        print(f"error: {full}", file=sys.stderr)
+        return status
     if not failed or not any(Path(job.folder, MARK).exists() for job in planned if job.stage == "generate"):
         return status
     print(
@@ -145,6 +207,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", default="", metavar="0,1,2", help="training seeds, instead of the profile's")
     parser.add_argument("--cores", type=int, default=os.cpu_count() or 1, help="of this machine")
     parser.add_argument("--executor", default="", help="folder of a Snakemake profile, such as config/profiles/slurm")
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=300.0,
+        help="seconds without a job at Slurm after which Snakemake is started anew",
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would run, and why")
     a = parser.parse_args(argv)
     try:
@@ -175,6 +243,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
+    if full := _full_disk():
+        print(f"error: {full}", file=sys.stderr)
+        return 2
     if any(job.parameters.get("device") == "cuda" for job in planned) and not a.executor:
         from tradeoffs.models import resolve_device
 
@@ -188,8 +259,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     lock = SoftFileLock(LOCK)
     try:
         with lock.acquire(timeout=2):
-            with _watching(a.executor):
-                return run(a, profile, planned)
+            return run(a, profile, planned)
     except Timeout:
         holder = Path(LOCK).read_text().split() if Path(LOCK).exists() else []
         where = f" (process {holder[0]} on {holder[1]})" if len(holder) > 1 else ""
