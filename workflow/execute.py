@@ -71,7 +71,8 @@ def main() -> int:
     a = parser.parse_args()
     job = Job(**json.loads(a.job.read_text(encoding="utf-8")))
     out = Path(job.folder)
-    finished = len(list(Path("runs", a.profile).rglob(content.MARK)))
+    done = Path("runs", a.profile)
+    finished = sum(1 for depth in ("*", "*/*") for _ in done.glob(f"{depth}/{content.MARK}"))
     title = job.stage if job.name == "all" else f"{job.stage} {job.name}"
     print(f"\n=== stage {finished + 1} of {a.total}: {title}", flush=True)
     executed = Path("runs", a.profile, "notebooks", f"{job.stage}-{job.name}.ipynb")

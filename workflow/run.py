@@ -75,7 +75,7 @@ def attend(process: subprocess.Popen[bytes], patience: float, every: float = 5.0
     Returns:
         The exit status; None where Snakemake was killed, because for `patience` seconds none of its jobs had been left.
     """
-    seen, down, last = False, False, time.monotonic()
+    seen, down, last, held = False, False, time.monotonic(), set[str]()
     while True:
         try:
             return process.wait(timeout=every)
@@ -85,6 +85,10 @@ def attend(process: subprocess.Popen[bytes], patience: float, every: float = 5.0
             down = left is None
             what = "the scheduler does not answer; waiting for it" if down else "the scheduler answers again"
             print(f"=== {time.strftime('%H:%M:%S')} {what}", flush=True)
+        for number, reason in (left or {}).items():
+            if "held" in reason.lower() and number not in held:
+                print(f"=== job {number} is held ({reason}): scontrol release {number}", flush=True)
+                held.add(number)
         if left is None or left:
             seen, last = seen or bool(left), time.monotonic()
         elif seen and time.monotonic() - last > patience:
@@ -93,13 +97,13 @@ def attend(process: subprocess.Popen[bytes], patience: float, every: float = 5.0
             return None
 
 
-def queued() -> list[str] | None:
-    """Slurm's numbers of the jobs that were submitted from this folder and have not ended; None where it does not answer."""
-    told = subprocess.run(["squeue", "--me", "-h", "-o", "%i %Z"], capture_output=True, text=True)
+def queued() -> dict[str, str] | None:
+    """What the jobs that were submitted from this folder and have not ended wait for, by number; None where Slurm does not answer."""
+    told = subprocess.run(["squeue", "--me", "-h", "-o", "%i|%r|%Z"], capture_output=True, text=True)
     if told.returncode != 0:
         return None
-    jobs = [line.split(maxsplit=1) for line in told.stdout.splitlines()]
-    return [job[0] for job in jobs if len(job) == 2 and Path(job[1]).resolve() == Path.cwd()]
+    lines = [line.split("|", 2) for line in told.stdout.splitlines()]
+    return {line[0]: line[1] for line in lines if len(line) == 3 and Path(line[2]).resolve() == Path.cwd()}
 
 
 def cancel_left(limit: float = 300.0) -> None:
@@ -109,7 +113,7 @@ def cancel_left(limit: float = 300.0) -> None:
     print(f"=== cancelling {len(left)} jobs that an earlier start left at the scheduler", flush=True)
     subprocess.run(["scancel", *left])
     end = time.monotonic() + limit
-    while (still := queued()) != []:
+    while (still := queued()) != {}:
         if time.monotonic() > end:
             sys.exit(
                 f"error: jobs {', '.join(still or left)} of an earlier start do not end; cancel them and start again"
@@ -277,3 +281,5 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
+    except OSError as error:  # a full disk, a folder that is not ours
+        sys.exit(f"error: {error}")
