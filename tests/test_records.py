@@ -276,8 +276,9 @@ def test_the_workflow_discards_rows_of_other_parameters_and_starts_afresh(
 ) -> None:
     monkeypatch.setenv("TRADEOFFS_STALE", "discard")
     append_jsonl(claim(tmp_path / "out", {"seed": 0}) / "rows.jsonl", [verdict(1)])
+    (tmp_path / "out" / "content.json").write_text("what the workflow says of the run that begins")
     folder = claim(tmp_path / "out", {"seed": 1})
-    assert [path.name for path in folder.iterdir()] == ["parameters.json"]
+    assert sorted(path.name for path in folder.iterdir()) == ["content.json", "parameters.json"]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     append_jsonl(folder / "rows.jsonl", [verdict(2)])
     assert read_rows(claim(tmp_path / "out", {"seed": 1}) / "rows.jsonl", Verdict) == [verdict(2)]

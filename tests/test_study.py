@@ -340,6 +340,27 @@ def test_content_decides_what_runs_again(study: dict[str, Any], tmp_path: Path, 
     assert found == (wanted - whole) | {f"{stage} {name}" for stage in whole for name in names[stage]}
 
 
+def test_a_job_with_other_parameters_runs_again_once(study: dict[str, Any], tmp_path: Path) -> None:
+    place = tmp_path / "project"
+    shutil.copytree(study["place"], place, symlinks=True, ignore=shutil.ignore_patterns("book", ".snakemake", "src"))
+    path = place / "runs/smoke/jobs/generate-base.json"
+    job = json.loads(path.read_text())
+    path.write_text(json.dumps(job | {"parameters": job["parameters"] | {"max_new_tokens": 7}}))
+    program = (
+        "import json, sys; from pathlib import Path; from tradeoffs.content import why; from tradeoffs.profiles import Job\n"
+        "print(why(Job(**json.loads(Path(sys.argv[1]).read_text()))))"
+    )
+    execute = ["workflow/execute.py", str(path), "--profile", "smoke", "--total", "14"]
+    told = []
+    for words in (["-c", program, str(path)], execute, ["-c", program, str(path)]):
+        done = subprocess.run(
+            [sys.executable, *words], cwd=place, env=study["project"].environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+        told.append(done.stdout.strip())
+    assert "max_new_tokens" in told[0] and told[2] == "[]", (told[0], told[2])
+
+
 def test_what_comes_out_as_it_was_stops_what_follows(study: dict[str, Any], tmp_path: Path) -> None:
     """The code of a method changes without another policy: nothing that reads the policy runs again."""
     place = tmp_path / "project"

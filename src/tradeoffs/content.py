@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from tradeoffs.methods import METHODS
 from tradeoffs.parameters import filled
 from tradeoffs.profiles import Job
-from tradeoffs.records import SCHEMA_VERSION, digest, write_text
+from tradeoffs.records import CONTENT, SCHEMA_VERSION, digest, write_text
 
 PACKAGE = Path(__file__).parent
 BOOKKEEPING = {"parameters", "records", "progress", "processes", "methods", "profiles", "planning", "content", "cli"}
@@ -46,7 +46,7 @@ OUTPUTS = {
 ANALYSED = ("record.json", "steps.jsonl")
 DECIDE_NOTHING = {"out", "workers", "micro_batch", "processes", "accelerate"}  # how work is divided
 SAMPLED = 1 << 20  # bytes: of a larger file in a folder (a model's weights) so much and its size stand for it
-MARK, KEPT = "done", "content.json"
+MARK, KEPT = "done", CONTENT
 
 
 class Content(NamedTuple):

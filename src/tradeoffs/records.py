@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 RowType = TypeVar("RowType", bound="Row")
 
 SCHEMA_VERSION = 1
+CONTENT = "content.json"  # in a job's folder: what it is made from, written by the workflow (tradeoffs.content)
 REPORTED_PACKAGES = (
     "torch",
     "transformers",
@@ -462,7 +463,8 @@ def claim(folder: str | Path, parameters: Mapping[str, Any]) -> Path:
 
     Raises:
         ValueError: the folder holds rows made with other parameters or inputs; rows of two runs are never mixed. The workflow, which
-            owns its folders, sets TRADEOFFS_STALE=discard: then such rows are removed and the stage starts afresh.
+            owns its folders, sets TRADEOFFS_STALE=discard: then such rows are removed and the stage starts afresh. What the workflow
+            wrote down before, of this run, stays.
     """
     folder = Path(folder)
     text = json.dumps(parameters, indent=1, sort_keys=True, default=str) + "\n"
@@ -474,6 +476,9 @@ def claim(folder: str | Path, parameters: Mapping[str, Any]) -> Path:
         doomed = folder.with_name(f".{folder.name}.stale")
         shutil.rmtree(doomed, ignore_errors=True)
         folder.rename(doomed)
+        if (note := doomed / CONTENT).exists():
+            folder.mkdir()
+            note.rename(folder / CONTENT)
         shutil.rmtree(doomed)
     if not kept.exists():
         write_text(kept, text)
