@@ -155,7 +155,8 @@ def outcomes(p: AlignParameters, run: str, start: Policy, of: Judges) -> Iterato
         yield from (Outcome(**tags, prompt=n, nll=value) for n, value in enumerate(nll(policy, examples)))
         return
     if p.preferences:
-        pairs = read_pairs(p.preferences)[0][p.data_limit :][: HELD_OUT["general"]]
+        # one in three is short enough
+        pairs = read_pairs(p.preferences)[0][p.data_limit :][: 3 * HELD_OUT["general"]]
         yield from (Outcome(**tags, prompt=n, margin=value) for n, value in enumerate(margins(policy, start, pairs)))
         return
     for angle in ANGLES if p.method == "dpa" else [None]:
