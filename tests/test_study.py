@@ -29,7 +29,7 @@ from tradeoffs.records import digest
 ROOT = Path(__file__).resolve().parents[1]
 KILLS = 5
 SLOW_KILLS = 50
-AWAY = 40  # seconds without a scheduler: Snakemake's executor gives up asking after five queries
+AWAY = 25  # seconds without a scheduler: Snakemake's executor gives up asking after five queries
 STAGES = 14
 SLURM_CONF = Path("/etc/slurm/slurm.conf")
 BATCH = 4  # rows that are made together, in the smoke profile
@@ -228,8 +228,11 @@ def fill(filler: Path) -> None:
 def test_a_disk_that_fills_up_loses_nothing(
     small_disk: Path, tmp_path: Path, study: dict[str, Any], tiny: Path, grading_python: Path
 ) -> None:
-    """The whole study on a disk that fills while policies are trained and again while they answer."""
+    """A study on a disk that fills while a policy is trained and again while it answers; the other jobs are there already."""
     project = copy(small_disk / "project", grading_python)
+    shutil.copytree(study["place"] / "runs", project.place / "runs")
+    for stage in ("align", "generate", "grade"):
+        shutil.rmtree(project.place / "runs/smoke" / stage / "dpo")
     log = tmp_path / "study.log"  # on another disk, where it can be read
     (project.place / "study.log").symlink_to(log)
     filler, ended = small_disk / "filler", set[Path]()
@@ -554,7 +557,7 @@ def scheduled(
     profile = project.place / "config/profiles/slurm/config.yaml"
     # nobody waits ten seconds for jobs of ten seconds
     profile.write_text(re.sub(r"(seconds-\S+: )\d+", r"\g<1>1", profile.read_text()))
-    words = ["--executor", "config/profiles/slurm", "--patience", "40"]
+    words = ["--executor", "config/profiles/slurm", "--patience", "25"]
     process = project.start(tiny, *words)
     cancelled, away, left, settled = "", "", "", 0.0
     limit = time.monotonic() + 1200
