@@ -245,7 +245,7 @@ def test_a_disk_that_fills_up_loses_nothing(
         assert process.poll() is None, log.read_text()[-3000:]
         fill(filler)
         assert process.wait(timeout=300) not in (0, 3), "a study ended on a full disk"
-        assert "error: the disk is full (0 MiB left for" in log.read_text(), log.read_text()[-3000:]
+        assert "error: the disk is full (" in log.read_text(), log.read_text()[-3000:]
         refused = project.run(tiny)
         assert refused.returncode == 2 and "free some space and start the same command again" in refused.stderr
         filler.unlink()

@@ -25,13 +25,14 @@ import yaml
 from filelock import SoftFileLock, Timeout
 
 from tradeoffs.content import MARK, expire, why
+from tradeoffs.fetching import free_bytes, size
 from tradeoffs.parameters import ParameterError
 from tradeoffs.profiles import Job, Profile, jobs, load_profile, seeds_of
 from tradeoffs.records import write_text
 
 PARTLY, BUSY = 3, 75
 LOCK = ".tradeoffs.lock"
-ROOM = 100 * 2**20  # bytes; with less left nothing is begun: the default study writes four times as much
+ROOM = 10**8  # bytes; with less left nothing is begun: the default study writes four times as much
 
 
 def snakemake(a: argparse.Namespace, partial: bool = False) -> int:
@@ -108,26 +109,25 @@ def queued() -> dict[str, str] | None:
 
 def cancel_left(limit: float = 300.0) -> None:
     """Cancel what an earlier start left at the scheduler, which would write where the new one does; what it has done is kept."""
-    if not (left := queued()):
-        return
-    print(f"=== cancelling {len(left)} jobs that an earlier start left at the scheduler", flush=True)
-    subprocess.run(["scancel", *left])
+    asked: set[str] = set()
     end = time.monotonic() + limit
-    while (still := queued()) != {}:
+    while (left := queued()) != {}:  # a scheduler that does not answer may have some
+        if left and not asked.issuperset(left):
+            print(f"=== cancelling {len(left)} jobs that an earlier start left at the scheduler", flush=True)
+            subprocess.run(["scancel", *left])
+            asked.update(left)
         if time.monotonic() > end:
-            sys.exit(
-                f"error: jobs {', '.join(still or left)} of an earlier start do not end; cancel them and start again"
-            )
+            what = f"jobs {', '.join(left)} of an earlier start do not end" if left else "the scheduler does not answer"
+            sys.exit(f"error: {what}; start again when that is mended: what is done is kept")
         time.sleep(1)
 
 
 def _full_disk() -> str:
     """That the disk is full, and what to do; "" where it is not."""
-    if (free := shutil.disk_usage(".").free) >= ROOM:
+    if (free := free_bytes(Path("runs"))) >= ROOM:
         return ""
     return (
-        f"the disk is full ({free / 2**20:.0f} MiB left for {Path.cwd()}); free some space and start the same command again: "
-        "what is done is kept"
+        f"the disk is full ({size(free)} left); free some space and start the same command again: what is done is kept"
     )
 
 
@@ -158,6 +158,25 @@ def _made_by_another(profile: Profile) -> str | None:
         return None
     made = str(json.loads(path.read_text(encoding="utf-8")).get("parameters", {}).get("runs", ""))
     return made if made not in ("", f"runs/{profile.name}") else None
+
+
+def _refusal(executor: str, profile: Profile, planned: Sequence[Job]) -> str:
+    """Why a study cannot begin here; "" where it can."""
+    if executor and not Path(executor, "config.yaml").is_file():
+        known = ", ".join(str(path.parent) for path in sorted(Path("config/profiles").glob("*/config.yaml")))
+        return f"executor: got {executor!r}; accepts {known} or another folder with a config.yaml"
+    if executor and (wrong := _scheduler(executor)):
+        return f"executor: {wrong}"
+    if (other := _made_by_another(profile)) is not None:
+        return f"results/{profile.name} holds the results of another profile ({other}); move it, or name your profile otherwise"
+    if any(job.parameters.get("device") == "cuda" for job in planned) and not executor:
+        from tradeoffs.models import resolve_device
+
+        try:
+            resolve_device("cuda")
+        except ValueError as error:
+            return f"profile {profile.name}: {error}; profiles without a GPU: laptop, laptop-full, ds1000, ds1000-full"
+    return _full_disk()
 
 
 def describe(profile: Profile, left: Sequence[Job]) -> None:
@@ -231,34 +250,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             if reasons := why(job):
                 print(f"{job.stage} {job.name}: {'; '.join(reasons)}")
         return 0
-    if a.executor and not Path(a.executor, "config.yaml").is_file():
-        known = ", ".join(str(path.parent) for path in sorted(Path("config/profiles").glob("*/config.yaml")))
-        print(
-            f"error: executor: got {a.executor!r}; accepts {known} or another folder with a config.yaml",
-            file=sys.stderr,
-        )
+    if wrong := _refusal(a.executor, profile, planned):
+        print(f"error: {wrong}", file=sys.stderr)
         return 2
-    if a.executor and (wrong := _scheduler(a.executor)):
-        print(f"error: executor: {wrong}", file=sys.stderr)
-        return 2
-    if (other := _made_by_another(profile)) is not None:
-        print(
-            f"error: results/{profile.name} holds the results of another profile ({other}); move it, or name your profile otherwise",
-            file=sys.stderr,
-        )
-        return 2
-    if full := _full_disk():
-        print(f"error: {full}", file=sys.stderr)
-        return 2
-    if any(job.parameters.get("device") == "cuda" for job in planned) and not a.executor:
-        from tradeoffs.models import resolve_device
-
-        try:
-            resolve_device("cuda")
-        except ValueError as error:
-            without = "laptop, laptop-full, ds1000, ds1000-full"
-            print(f"error: profile {profile.name}: {error}; profiles without a GPU: {without}", file=sys.stderr)
-            return 2
     # A file that is there or not, which every shared file system can tell; one left by a killed process of this machine is taken over.
     lock = SoftFileLock(LOCK)
     try:

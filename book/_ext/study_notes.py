@@ -165,6 +165,29 @@ def front(summary: Summary) -> str:
     return f"Resamples in which no other policy is at least as correct and as fast: {named}; all others below {100 * SELDOM:.0f}\u00a0%."
 
 
+def weights(stages: Mapping[str, Any], others: Mapping[str, Any]) -> str:
+    """Whether policies of the same name in two studies are the same, by the digests of their adapters."""
+
+    def adapters(of: Mapping[str, Any]) -> dict[str, str]:
+        found = {name: row.get("inputs", {}).get("adapter_sha256") for name, row in of.items()}
+        return {
+            name.removeprefix("generate-"): sha for name, sha in found.items() if name.startswith("generate-") and sha
+        }
+
+    own, other = adapters(stages), adapters(others)
+    shared = [name for name in other if name in own]
+    if not shared:
+        return "no policy is in both studies."
+    trained_anew = [name for name in shared if own[name] != other[name]]
+    if not trained_anew:
+        return "the same weights, other problems."
+    if trained_anew == shared:
+        return "policies of the same names, trained at another time or with another budget."
+    return (
+        f"the same weights, but for {_names(trained_anew)}, which were trained at another time or with another budget."
+    )
+
+
 def notes(summary: Summary, tables: Mapping[str, Rows], probes: Mapping[str, Sequence[float]]) -> dict[str, str]:
     """All of them by the name that pages give them."""
     draft = summary.get("baseline", "")

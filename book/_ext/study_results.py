@@ -180,10 +180,11 @@ def substitutions(results: Results) -> dict[str, str]:
     text["finding_dose"] = dose_finding(summary.get("dose_response", {}))
     found = {path.stem: tables.read(path) for path in (results.folder / "tables").glob("*.csv")}
     probes = {
-        name: record.get("summary", {}).get("probe_tokens_per_s") or [] for name, record in results.stages.items()
+        name.removeprefix("generate-"): record.get("summary", {}).get("probe_tokens_per_s", [])
+        for name, record in results.stages.items()
+        if name.startswith("generate-")
     }
-    of_arms = {name.removeprefix("generate-"): own for name, own in probes.items() if own}
-    text |= study_notes.notes(summary, found, of_arms)
+    text |= study_notes.notes(summary, found, probes)
     headline = summary.get("headline", {})
     text |= {f"headline_{key}": sentence for key, sentence in headline.items()}
     text["headlines"] = "\n".join(f"- {sentence}" for sentence in headline.values())
@@ -324,6 +325,7 @@ def prepare(app: Sphinx, config: Config) -> None:
         (key for key in asked if key.startswith(f"{SECOND}_")), f"*not measured yet (`{beside.command}`)*"
     )
     text |= {f"{SECOND}_notice": notice(beside, lacking), f"{SECOND}_command": f"`{beside.command}`"}
+    text[f"{SECOND}_weights"] = study_notes.weights(results.stages, beside.stages)
     config.myst_substitutions = {**(config.myst_substitutions or {}), **text}
 
 
