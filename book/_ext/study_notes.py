@@ -180,12 +180,11 @@ def weights(stages: Mapping[str, Any], others: Mapping[str, Any]) -> str:
         return "no policy is in both studies."
     trained_anew = [name for name in shared if own[name] != other[name]]
     if not trained_anew:
-        return "the same weights, other problems."
+        return "the same weights as on the other pages, other problems."
+    how = "trained at another time or with another budget."
     if trained_anew == shared:
-        return "policies of the same names, trained at another time or with another budget."
-    return (
-        f"the same weights, but for {_names(trained_anew)}, which were trained at another time or with another budget."
-    )
+        return f"those of the other pages by name, but {how}"
+    return f"the same weights as on the other pages, but for {_names(trained_anew)}, which were {how}"
 
 
 def notes(summary: Summary, tables: Mapping[str, Rows], probes: Mapping[str, Sequence[float]]) -> dict[str, str]:
