@@ -46,7 +46,7 @@ WEIGHTS = [0.2588, -0.9659]
 STARTS: dict[str, dict[str, Any]] = {
     "start": dict(method="sft", domain="mixed", token_budget=30_000, batch_size=4, learning_rate=1e-3, seed=50),
     # RLVR learns from tasks that are passed now and then: after the training above 2 to 8 % of samples pass at temperature 1
-    "start-code": dict(method="sft", domain="code", token_budget=60_000, batch_size=4, learning_rate=1e-3, seed=51),
+    "start-code": dict(method="sft", domain="code", token_budget=180_000, batch_size=4, learning_rate=1e-3, seed=51),
 }
 # One policy for each trade-off, to set beside DPA's one for all; not compared with controls.
 FIXED = {"scalarization-45m": [0.7071, -0.7071], "scalarization-45p": [0.7071, 0.7071]}
@@ -72,8 +72,9 @@ RUNS: dict[str, dict[str, Any]] = {
     "rrhf": SAMPLED | dict(method="rrhf", batch_size=4, prompts=32, samples=6, token_budget=36_000),
     "ppo": ONLINE | dict(method="ppo", token_budget=60_000, beta=0.02),
     "rloo": ONLINE | dict(method="rloo", token_budget=20_000),
+    # a verdict is one bit: many responses a step and dozens of steps, which take minutes on a GPU and hours on two cores
     "rlvr": ONLINE
-    | dict(method="rlvr", domain="code", samples=8, prompts=32, token_budget=60_000, max_new_tokens=32)
+    | dict(method="rlvr", domain="code", samples=8, prompts=512, batch_size=64, token_budget=1_400_000, max_new_tokens=32)
     | dict(temperature=0.7, beta=0.02),
     **{
         name: SAMPLED | dict(method="scalarization", weights=v, prompts=48, samples=8, token_budget=45_000)
@@ -108,13 +109,18 @@ class Outcome(Row):
 
 def settings(run: str) -> str:
     """Digest of everything that decides a run's numbers but the seed: rows made with other settings are not used."""
-    told = [RUNS.get(run, run), STARTS[start_of(run)], HELD_OUT, SAMPLES]
+    told = [RUNS.get(run, run), STARTS[start_of(run)], held_out(run), SAMPLES]
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def start_of(run: str) -> str:
     """Which policy a run starts from."""
     return "start-code" if run in ("rlvr", "start-code") else "start"
+
+
+def held_out(run: str) -> dict[str, int]:
+    """How many prompts of each domain a run is measured on."""
+    return HELD_OUT | ({"code": 64} if start_of(run) == "start-code" else {})
 
 
 def measured(kept: Path) -> list[Outcome]:
@@ -149,7 +155,7 @@ def outcomes(p: AlignParameters, run: str, start: Policy, of: Judges) -> Iterato
     """Measure a trained policy, or the start policy where `p.out` holds none."""
     adapter = Path(p.out) / "adapter"
     policy = load(p.model, str(adapter)) if adapter.is_dir() else start
-    examples = held_out_examples(p.domain, HELD_OUT[p.domain])
+    examples = held_out_examples(p.domain, held_out(run)[p.domain])
     tags: dict[str, Any] = dict(run=run, settings=settings(run), seed=p.seed, shuffled=p.shuffle_rewards)
     if p.method == "sft":
         yield from (Outcome(**tags, prompt=n, nll=value) for n, value in enumerate(nll(policy, examples)))
@@ -214,12 +220,18 @@ def measure_start(name: str, start: Policy, of: Judges, kept: Path) -> None:
     if any(row.run == name for row in measured(kept)):
         return
     like = AlignParameters(**RUNS["rlvr" if name == "start-code" else "rsft"])
-    examples = held_out_examples(like.domain, HELD_OUT[like.domain])
+    examples = held_out_examples(like.domain, held_out(name)[like.domain])
     cap = like.max_new_tokens
     rows = evaluate(start, start, examples, of, samples=SAMPLES, temperature=like.temperature, max_new_tokens=cap)
     found = [Outcome(run=name, settings=settings(name), seed=0, shuffled=False, held_out=row) for row in rows]
     append_jsonl(kept / "outcomes.jsonl", found)
     report(name, 0, False, found, 0, 0.0, 0.0)
+
+
+def note_where(run: str, path: Path) -> None:
+    """Note where and with what a run was made, the last of its kind."""
+    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    write_text(path, json.dumps(known | {run: provenance().model_dump()}, indent=1) + "\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -264,7 +276,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                     ],
                 )
                 append_jsonl(kept / "outcomes.jsonl", found)
-                write_text(kept / "provenance.json", provenance().model_dump_json(indent=1) + "\n")
+                note_where(run, kept / "provenance.json")
                 report(run, seed, shuffled, found, record.summary["tokens"], trained, time.perf_counter() - began)
     for seed in a.seeds if a.steer else []:
         steer(seed, a.work, starts.get("start") or first_policy("start", a.work), of, kept)
