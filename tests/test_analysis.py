@@ -31,6 +31,7 @@ from tradeoffs.analysis.dose import dials, dose_response, slope
 from tradeoffs.analysis.policies import adjust, attainment, front_shares, group_table, with_seeds
 from tradeoffs.analysis.resampling import Quantity, bootstrap_p, estimate, interval, sign_flip_p
 from tradeoffs.analysis.stage import COMPARED, ESTIMATES, VERDICTS
+from tradeoffs.analysis.throughput import roofline
 from tradeoffs.analysis.wording import Found, digits, group, span
 from tradeoffs.parameters import AnalyseParameters
 from tradeoffs.records import Answer, Record, Timing, TrainingStep, append_jsonl, provenance, read_record, write_record
@@ -54,6 +55,7 @@ def answers(passed: list[int], tokens: int = 10, seconds: float = 1.0, **changes
         "tokens": tokens,
         "slots": 2 * tokens,
         "seconds": seconds,
+        "joules": 2 * seconds,
         "prompt_tokens": 50,
         "finish": "stop",
         "status": ["passed" if p else "failed" for p in passed],
@@ -521,6 +523,45 @@ def timings(ratios: dict[str, list[float]], flagged: tuple[str, int] | None = No
 
 
 EVEN = [1.0, 1.001, 0.999, 1.0, 1.001, 0.999]
+
+
+def test_joules_a_token_are_compared_with_the_baseline_block_by_block() -> None:
+    rows = timings({"base": EVEN, "other": EVEN})
+    watts = {"base": 100.0, "other": 150.0}
+    power = rows["policy"].map(watts)
+    counted = rows.assign(energy_j=power * (rows["prefill_s"] + rows["decode_s"]))
+    found = compare_throughput(counted, ["base", "other"], "base", 0.02)
+    moods = [2 * (1 + 0.3 * b) / EVEN[b] for b in range(6)]
+    by_hand = math.exp(sum(math.log(100 * seconds / (8 * 21)) for seconds in moods) / 6)
+    assert found["base"]["joules_per_token"]["estimate"] == pytest.approx(by_hand)
+    assert found["base"]["joules_per_token"]["unit"] == "J/token" and "joules_ratio" not in found["base"]
+    assert found["other"]["joules_ratio"]["estimate"] == pytest.approx(1.5)
+    assert found["other"]["verdict"] == "equivalent"  # in speed
+    told = {"ceilings": {"bytes_per_s": 1e9, "flops_per_s": 1e9}, "weight_bytes": 1e6, "kv_bytes_per_token": 10.0}
+    row = roofline(counted, told | {"parameters": 1e6})[1]
+    assert row["watts"] == pytest.approx(150.0)
+    assert row["joules_per_token"] == pytest.approx(150 * float(np.median(moods)) / (8 * 21))
+
+
+@pytest.mark.parametrize("lost", [slice(None), slice(0, 1)])
+def test_joules_that_were_not_read_everywhere_are_told_nowhere(lost: slice) -> None:
+    rows = timings({"base": EVEN, "other": EVEN}).assign(energy_j=7.0)
+    rows.loc[rows.index[lost], "energy_j"] = None
+    found = compare_throughput(rows, ["base", "other"], "base", 0.02)
+    assert "joules_per_token" not in found["base"] and "joules_ratio" not in found["other"]
+    assert ("joules_per_token" in found["other"]) == (lost == slice(0, 1))
+
+
+def test_joules_of_answers_are_sums_over_sums_and_none_where_some_were_not_counted() -> None:
+    rows = answers([1, 0, 0, 1, 0] * 6)
+    rows["joules"] = np.arange(30.0)
+    found = policy_metrics(rows, resampling(rows))
+    assert found["joules_per_answer"]["estimate"] == pytest.approx(14.5)
+    assert found["joules_per_correct"]["estimate"] == pytest.approx(435 / 12)
+    rows.loc[3, "joules"] = None
+    found = policy_metrics(rows, resampling(rows))
+    for name in ("joules_per_answer", "joules_per_correct"):
+        assert found[name]["estimate"] is None and "not counted" in found[name]["reason"]
 
 
 @pytest.mark.parametrize(

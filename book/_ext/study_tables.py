@@ -20,6 +20,8 @@ POLICY_COLUMNS = {
     "seconds_per_answer": "Seconds an answer",
     "tokens_per_s": "Tokens/s, natural lengths",
     "seconds_per_correct": "Seconds a correct answer",
+    "joules_per_answer": "Joules an answer",
+    "joules_per_correct": "Joules a correct answer",
     "cap_share": "Share cut at the cap",
     "utilisation": "Batch utilisation",
     "prompt_tokens": "Prompt tokens",
@@ -113,8 +115,13 @@ def readable(rows: list[dict[str, str]]) -> Table:
 def _grid(
     corner: str, titles: Mapping[str, str], values: Mapping[str, Mapping[str, Record]], *, change: bool = False
 ) -> Table:
-    """One row a policy, one column a metric that any policy has."""
-    keys = [key for key in titles if any(key in row for row in values.values())]
+    """One row a policy, one column a metric that any policy has; joules only where a machine told them."""
+
+    def has(key: str) -> bool:
+        found = [row[key] for row in values.values() if key in row]
+        return any(value.get("estimate") is not None for value in found) if key.startswith("joules") else bool(found)
+
+    keys = [key for key in titles if has(key)]
     lines = [
         [f"`{name}`", *(interval(row[key], change=change) if key in row else "–" for key in keys)]
         for name, row in values.items()
@@ -123,6 +130,7 @@ def _grid(
 
 
 def _throughput(rows: Mapping[str, Record]) -> Table:
+    counted = any(row.get("joules_per_token") for row in rows.values())
     lines = [
         [
             f"`{policy}`",
@@ -130,10 +138,12 @@ def _throughput(rows: Mapping[str, Record]) -> Table:
             interval(row["ratio"]) if row.get("ratio") else "–",
             probability(row.get("tost_p")),
             row.get("verdict") or "–",
+            *([interval(row["joules_per_token"]) if row.get("joules_per_token") else "–"] if counted else []),
         ]
         for policy, row in rows.items()
     ]
-    return [["Policy", "Tokens/s", "Ratio to baseline", "TOST p", "Verdict"], *lines] if lines else []
+    head = ["Policy", "Tokens/s", "Ratio to baseline", "TOST p", "Verdict", *(["J/token"] if counted else [])]
+    return [head, *lines] if lines else []
 
 
 def _setting(name: str, parameters: Record) -> str:

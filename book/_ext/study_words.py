@@ -18,6 +18,8 @@ DIRECTIONS = {
     "tokens_per_answer": ("Longer", "Shorter"),
     "seconds_per_answer": ("Slower", "Faster"),
     "seconds_per_correct": ("Costlier", "Cheaper"),
+    "joules_per_answer": ("Costlier", "Cheaper"),
+    "joules_per_correct": ("Costlier", "Cheaper"),
     "tokens_per_s": ("Faster", "Slower"),
     "cap_share": ("More often", "Less often"),
     "utilisation": ("Better used", "Less used"),

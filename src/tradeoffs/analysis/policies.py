@@ -35,12 +35,15 @@ class Metric(NamedTuple):
     undefined: str = "no answer"
 
 
+NO_JOULES = "joules were not counted"
 METRICS = {
     "pass_rate": Metric("passed", "graded", "share", "no answer was graded"),
     "tokens_per_answer": Metric("tokens", "answers", "tokens"),
     "seconds_per_answer": Metric("seconds", "answers", "s"),
     "tokens_per_s": Metric("tokens", "seconds", "tokens/s", "no time was spent"),
     "seconds_per_correct": Metric("graded_seconds", "passed", "s", "no answer passed"),
+    "joules_per_answer": Metric("joules", "answers", "J", NO_JOULES),
+    "joules_per_correct": Metric("graded_joules", "passed", "J", f"no answer passed, or {NO_JOULES}"),
     "cap_share": Metric("capped", "answers", "share"),
     "utilisation": Metric("tokens", "slots", "share", "the engine does not tell its slots"),
     "prompt_tokens": Metric("prompt_tokens", "answers", "tokens"),
@@ -49,17 +52,19 @@ DIFFERENCES = ("pass_rate", "cap_share")
 SHARES = (*DIFFERENCES, "utilisation")
 # what an answer's decoding took, see `tradeoffs.analysis.identity.work`
 WORK = ("decode_s", "prefill_s", "passes", "roof")
-TIMED = ("seconds", "graded_seconds", "graded_decode_s", "graded_prefill_s")
+TIMED = ("seconds", "joules", "graded_seconds", "graded_joules", "graded_decode_s", "graded_prefill_s")
 COUNTS = ("answers", "graded", "passed", "unavailable", "failed")
 SUMMED = (
     *COUNTS,
     "tokens",
     "seconds",
+    "joules",
     "slots",
     "capped",
     "prompt_tokens",
     "graded_tokens",
     "graded_seconds",
+    "graded_joules",
     "graded_prompt_tokens",
     *(f"graded_{name}" for name in WORK),
 )
@@ -70,7 +75,7 @@ def count_columns(rows: pd.DataFrame) -> pd.DataFrame:
 
     Args:
         rows: one row an answer: `problem_id`, `family`, `tokens`, `slots`, `seconds`, `prompt_tokens`, `finish`, `status` (missing:
-            not graded), those of `WORK` where they are known, and `kept` where not every row is the answer (best of n).
+            not graded), `joules` and those of `WORK` where they are known, and `kept` where not every row is the answer (best of n).
 
     Returns:
         The rows with the columns of `SUMMED`. `graded` leaves out answers without verdict and `unavailable` ones; the `graded_*` columns
@@ -84,6 +89,9 @@ def count_columns(rows: pd.DataFrame) -> pd.DataFrame:
         kept = rows["kept"].astype(bool)
         answered, graded = drawn & kept, graded & kept
         paid = graded.groupby([rows[name] for name in ("problem_id", "seed") if name in rows]).transform("any") & drawn
+    joules = pd.Series(rows["joules"] if "joules" in rows else np.nan, index=rows.index, dtype=float)
+    if joules.isna().any():  # a sum over a part of the answers would look like a saving
+        joules = joules * np.nan
     return rows.assign(
         answers=answered.astype(int),
         failed=(~drawn).astype(int),
@@ -94,6 +102,8 @@ def count_columns(rows: pd.DataFrame) -> pd.DataFrame:
         capped=((rows["finish"] == "length") & answered).astype(int),
         graded_tokens=rows["tokens"].where(paid, 0),
         graded_seconds=rows["seconds"].where(paid | ~drawn, 0.0),
+        joules=joules,
+        graded_joules=joules.where(paid | ~drawn, 0.0),
         graded_prompt_tokens=rows["prompt_tokens"].where(paid, 0),
         **{f"graded_{name}": rows[name].where(paid, 0.0) if name in rows else np.nan for name in WORK},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -114,7 +115,9 @@ def _arm(runs: Path, arm: str, records: dict[str, Record], missing: list[Gap]) -
     here = timed is not None and hardware(timed) == hardware(made)
     ceilings = timed.summary.get("ceilings") if timed and here else None
     known = (model.get("weight_bytes"), model.get("kv_bytes_per_token"), model.get("parameters") or 0.0)
-    return work(joined, *known, ceilings).assign(arm=arm)
+    # What the device's counter told of the whole run: an answer's part is that of its seconds.
+    joules = (model.get("energy_j") or math.nan) * joined["seconds"] / joined["seconds"].sum()
+    return work(joined, *known, ceilings).assign(arm=arm, joules=joules)
 
 
 def _seeds(runs: Path, arm: str, seeds: Sequence[int], records: dict[str, Record], missing: list[Gap]) -> pd.DataFrame:

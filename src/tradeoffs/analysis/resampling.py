@@ -77,9 +77,9 @@ class Resampling(NamedTuple):
 
         Args:
             rows: a table with a column `family`; families that it lacks count as zero.
-            columns: numeric columns.
+            columns: numeric columns; where a family has nothing but NaN, its sum is NaN, and so is the whole.
         """
-        totals = rows.groupby("family")[list(columns)].sum().reindex(self.families, fill_value=0)
+        totals = rows.groupby("family")[list(columns)].sum(min_count=1).reindex(self.families, fill_value=0)
         values = totals.to_numpy(dtype=np.float64)
         draws = self.weights @ values
         return {name: Quantity(float(values[:, i].sum()), draws[:, i]) for i, name in enumerate(columns)}

@@ -86,7 +86,17 @@ COMPARED = [
 LOGS = ["log", "log_low", "log_high", "percent"]
 TIMED = ["policy", "rate", "estimate", "low", "high", "unit", "verdict", "tost_p", "difference_p"]
 TIMED += [*(f"verdict at {100 * size:g} %" for size in MARGINS), "blocks", "margin", "reason"]
-ROOFLINE = ["policy", "batch_size", "context", "tokens_per_s", "limit", "share", "bytes_share_kv"]
+ROOFLINE = [
+    "policy",
+    "batch_size",
+    "context",
+    "tokens_per_s",
+    "limit",
+    "share",
+    "bytes_share_kv",
+    "joules_per_token",
+    "watts",
+]
 DOSED = ["policy", "metric", "angles", "kind", *ESTIMATES[2:6], "verdict", "ordered", "reason"]
 DOSES = ["policy", "angle", "arm", *ESTIMATES[1:6]]
 CHECKED = ["study", "p"]

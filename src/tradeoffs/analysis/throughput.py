@@ -23,10 +23,11 @@ ALPHA = 1 - LEVEL
 MARGINS = (0.01, 0.02, 0.05)  # shown beside the one that was fixed beforehand
 SLACK = 0.005  # log units
 CONTROL, UNMERGED = "control: ", " (unmerged)"  # in the names of what is timed beside the policies
-RATES = {
-    "tokens_per_s": ("new", "seconds"),
-    "decode_tokens_per_s": ("decoded", "decode_s"),
-    "prefill_tokens_per_s": ("prompt", "prefill_s"),
+RATES = {  # name -> what is divided by what, and the unit
+    "tokens_per_s": ("new", "seconds", "tokens/s"),
+    "decode_tokens_per_s": ("decoded", "decode_s", "tokens/s"),
+    "prefill_tokens_per_s": ("prompt", "prefill_s", "tokens/s"),
+    "joules_per_token": ("energy_j", "new", "J/token"),
 }
 
 
@@ -38,7 +39,8 @@ def block_rates(timings: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Index (block, policy), columns: `tokens_per_s` (output tokens over prefill and decoding), `decode_tokens_per_s`
-        (tokens after the first over decoding), `prefill_tokens_per_s` (prompt tokens over prefill), `flagged`.
+        (tokens after the first over decoding), `prefill_tokens_per_s` (prompt tokens over prefill), `joules_per_token` (joules of
+        prefill and decoding over output tokens; NaN where one of them was not read), `flagged`.
     """
     rows = timings.assign(
         new=timings.batch_size * timings.new_tokens,
@@ -46,10 +48,12 @@ def block_rates(timings: pd.DataFrame) -> pd.DataFrame:
         prompt=timings.batch_size * timings.prompt_tokens,
         seconds=timings.prefill_s + timings.decode_s,
     )
-    needed = sorted({name for pair in RATES.values() for name in pair})
+    rows["energy_j"] = rows["energy_j"].astype(float) if "energy_j" in rows else np.nan
+    needed = sorted({name for pair in RATES.values() for name in pair[:2]})
     grouped = rows.groupby(["block", "policy"])
     sums = grouped[needed].sum()
-    rates = pd.DataFrame({name: sums[above] / sums[below] for name, (above, below) in RATES.items()})
+    sums["energy_j"] = sums["energy_j"].where(grouped["energy_j"].count() == grouped.size())
+    rates = pd.DataFrame({name: sums[above] / sums[below] for name, (above, below, _) in RATES.items()})
     rates["flagged"] = grouped["flagged"].any()
     return rates
 
@@ -138,7 +142,8 @@ def compare_throughput(
         margin: see `paired_p`.
 
     Returns:
-        For each policy the three rates of `block_rates`, `ratio` (estimates as dictionaries), `tost_p` and `difference_p` (adjusted),
+        For each policy the rates of `block_rates`, `ratio` of its tokens/s and `joules_ratio` of its joules a token to the baseline's
+        (estimates as dictionaries; joules are left out where they were not read in every block), `tost_p` and `difference_p` (adjusted),
         `verdict` (`baseline` for the baseline itself), `verdicts` (at the margins of `MARGINS`), `blocks` (used).
     """
     rates = block_rates(timings)
@@ -153,7 +158,11 @@ def compare_throughput(
     }
     result: dict[str, dict[str, Any]] = {}
     for policy in policies:
-        row: dict[str, Any] = {rate: t_interval(logs[policy, rate], "tokens/s").as_dict() for rate in RATES}
+        row: dict[str, Any] = {
+            rate: t_interval(logs[policy, rate], unit).as_dict()
+            for rate, (*_, unit) in RATES.items()
+            if not np.isnan(logs[policy, rate]).any()
+        }
         if policy == baseline:
             ratio = Estimate(1.0, None, None, "ratio", "the baseline itself")
         elif baseline not in timed:
@@ -161,6 +170,9 @@ def compare_throughput(
         else:
             ratio = t_interval(logs[policy, "tokens_per_s"] - logs[baseline, "tokens_per_s"], "ratio")
         found = "baseline" if policy == baseline else "inconclusive"
+        joules = logs[policy, "joules_per_token"] - logs.get((baseline, "joules_per_token"), np.array([np.nan]))
+        if policy != baseline and len(joules) and not np.isnan(joules).any():
+            row["joules_ratio"] = t_interval(joules, "ratio").as_dict()
         row |= {"ratio": ratio.as_dict(), "tost_p": None, "difference_p": None, "verdict": found, "verdicts": {}}
         result[policy] = row | {"blocks": len(blocks)}
     tested = [name for name in policies if name != baseline] if baseline in timed and len(blocks) > 1 else []
@@ -409,7 +421,8 @@ def roofline(timings: pd.DataFrame, told: Mapping[str, Any]) -> list[dict[str, A
 
     Returns:
         Rows: `policy`, `batch_size`, `context` (mean live tokens of a row), `tokens_per_s` (decoding, medians over blocks), `limit` (the
-        same at t_roof), `share` of it, and `bytes_share_kv`, the part of the bytes that are keys and values.
+        same at t_roof), `share` of it, `bytes_share_kv`, the part of the bytes that are keys and values, and `joules_per_token` and `watts`
+        over prefill and decoding (medians over blocks; NaN where no counter told them).
 
     Source: see `tradeoffs.inference.roofline`.
     """
@@ -424,6 +437,7 @@ def roofline(timings: pd.DataFrame, told: Mapping[str, Any]) -> list[dict[str, A
         step = cached / bandwidth + max(told["weight_bytes"] / bandwidth, 2 * told["parameters"] * size / flops)
         rate = float((size * (n - 1) / part["decode_s"]).median())
         limit = size / step
+        energy = part["energy_j"].astype(float) if "energy_j" in part else pd.Series(np.nan, index=part.index)
         rows.append(
             {
                 "policy": policy,
@@ -433,6 +447,8 @@ def roofline(timings: pd.DataFrame, told: Mapping[str, Any]) -> list[dict[str, A
                 "limit": limit,
                 "share": rate / limit,
                 "bytes_share_kv": cached / moved,
+                "joules_per_token": float((energy / (size * n)).median()),
+                "watts": float((energy / (part["prefill_s"] + part["decode_s"])).median()),
             }
         )
     return rows
