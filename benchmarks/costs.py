@@ -10,6 +10,7 @@ costed on one. Run it again when results are published anew.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 from collections.abc import Sequence
@@ -46,10 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 2
     stages = []
-    for stage in MODELS:
-        own = [t for t in told if t.run.stage == stage]
+    for stage, on_gpu in itertools.product(MODELS, (False, True)):
+        own = [t for t in told if t.run.stage == stage and bool(t.run.launches) == on_gpu]
         if own:
-            line = {"stage": stage, "jobs": len(own), "factor": costs.typical_factor(own)}
+            line = {"stage": stage + ", on a GPU" * on_gpu, "jobs": len(own), "factor": costs.typical_factor(own)}
             stages.append(
                 line | {"measured_s": sum(t.run.seconds for t in own), "foretold_s": sum(t.seconds for t in own)}
             )
@@ -66,7 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     found = {
         "on": a.on,
-        "factor": costs.typical_factor(told),
+        "factor": costs.typical_factor([t for t in told if not t.run.launches]),
+        "gpu_factor": costs.typical_factor([t for t in told if t.run.launches]),
         "memory_factor": costs.memory_factor(known),
         "jobs": len(told),
     }

@@ -74,7 +74,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "rloo": ONLINE | dict(method="rloo", token_budget=20_000),
     # a verdict is one bit: many responses a step and dozens of steps, which take minutes on a GPU and hours on two cores
     "rlvr": ONLINE
-    | dict(method="rlvr", domain="code", samples=8, prompts=512, batch_size=64, token_budget=1_400_000, max_new_tokens=32)
+    | dict(method="rlvr", domain="code", samples=8, prompts=512, batch_size=64, token_budget=600_000, max_new_tokens=32)
     | dict(temperature=0.7, beta=0.02, learning_rate=1e-3),
     **{
         name: SAMPLED | dict(method="scalarization", weights=v, prompts=48, samples=8, token_budget=45_000)

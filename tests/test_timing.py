@@ -224,7 +224,7 @@ def test_every_arm_is_timed_once_a_block_at_every_size(tiny: Path, tmp_path: Pat
     record = stage.throughput(asked(tiny, tmp_path), tell=lambda rows, p: said.append(str(len(rows))) or "told")
     found = frame(read_rows(tmp_path / "t" / "timings.jsonl", Timing))
     assert said == ["8"]  # the pilot's: 2 blocks of 2 at 2 sizes, before anything else
-    assert list(dict.fromkeys(found["kind"])) == ["pilot", "self-check", "policies"]
+    assert list(dict.fromkeys(found["kind"])) == ["pilot", "policies", "self-check"]
     main = found[found["kind"] == "policies"]
     arms = {"base", "copy", "control: slower", "control: longer"}
     for _, block in main.groupby("block"):

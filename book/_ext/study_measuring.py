@@ -141,9 +141,14 @@ def costs_elsewhere(found: dict[str, Any]) -> tables.Table:
 def _costs_sentence(found: dict[str, Any]) -> str:
     """What the cost model is worth."""
     text = f"Each of {found['jobs']} published jobs, foretold from the others, is typically off by a factor of {found['factor']:.2f}"
+    if found.get("gpu_factor"):
+        text += f", those on a GPU, foretold from those without, by {found['gpu_factor']:.2f}"
     if found["memory_factor"]:
         text += f"; where memory was measured, jobs held {found['memory_factor']:.1f} times what is foretold"
-    return f"{text}. On another machine the share of its ceilings that jobs reach is taken to be the same, which nobody has checked."
+    return (
+        f"{text}. On another machine the share of its ceilings that jobs reach is taken to be the same; on a GPU the time until each layer "
+        "and each job has started comes besides."
+    )
 
 
 def _workflow_sentence(found: dict[str, Any]) -> str:

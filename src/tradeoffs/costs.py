@@ -2,8 +2,9 @@
 
 A job's limit is the time that its operations take at the machine's arithmetic rate plus that of its bytes at its bandwidth. Jobs take more:
 how much, earlier runs tell, as the share of the limit that jobs of the same stage (and method) reached on the machine whose ceilings
-were measured. On another machine the same share is assumed, and said to be. What the model is worth is shown on the earlier runs, each
-foretold from the others.
+were measured. On another machine the same share is assumed, and said to be. A GPU besides waits for its processor, which starts every
+layer of every pass anew: with a small model that is nearly all of the time. What the model is worth is shown on the earlier runs, each
+foretold from the others; those on a GPU, from those on CPUs.
 
 Source: operations, Kaplan et al. 2020 (arXiv 2001.08361, section 2.1); roofline, Williams et al. 2009; activations, Korthikanti et al.
 2022 (arXiv 2205.05198, section 4.1: 34 s b h bytes a layer in 16 bit, attention's own left out, which fused kernels do not keep).
@@ -26,6 +27,10 @@ from tradeoffs.records import Record
 BYTES = 2  # a weight or a key in 16 bit
 OPTIMISER = 16  # bytes a trained (LoRA) parameter: its 32-bit copy, gradient and two moments
 PROMPT_TOKENS = {"bundled": 156, "ds1000": 362}  # of a problem, on average, as the embedded model's tokenizer counts
+# Seconds until a GPU's processor has started a layer, and from a job's start to its work: medians of the published `embedded-gpu` run,
+# on an NVIDIA H200 with transformers as it comes (18 ms a decoding step of 30 layers, at 1 row and at 64).
+LAUNCH_S, START_S = 0.6e-3, 12.0
+SAMPLED_TOGETHER = 64  # rows, see `tradeoffs.preferences.sampling`
 LIBRARIES_BYTES = 0.8e9  # of a process that has loaded PyTorch and a tokenizer
 
 
@@ -90,12 +95,14 @@ class Cost(NamedTuple):
         moved: bytes that decoding reads, weights and keys and values.
         memory: bytes that it holds at its largest.
         answers: to grade; such a job does not run the model.
+        launches: layers started one after the other: passes times layers, a backward pass counting as two.
     """
 
     flops: float
     moved: float
     memory: float
     answers: float = 0.0
+    launches: float = 0.0
 
     def limit(self, device: Device) -> float:
         """Seconds at the device's ceilings; answers to grade count a second each."""
@@ -160,7 +167,11 @@ def cost(stage: str, given: Mapping[str, Any], of: Shape) -> Cost:
             OPTIMISER * p["lora_rank"] * of.layers * (7 * of.hidden + 3 * of.intermediate + 4 * of.heads * of.head)
         )
         sampled = 0.0 if p["method"] == "sft" else tokens / 32 * weights
-        return Cost(6.0 * of.parameters * tokens, sampled, weights + activations + adapter)
+        length = min(p["max_length"], PROMPT_TOKENS["bundled"] + p["max_new_tokens"] / 2)  # tasks are like those
+        passes = 3 * tokens / (rows * length)
+        if p["method"] != "sft":  # about half of the tokens are sampled ones, or the prompts of such
+            passes += tokens / 2 / (SAMPLED_TOGETHER * length) * p["max_new_tokens"]
+        return Cost(6.0 * of.parameters * tokens, sampled, weights + activations + adapter, launches=passes * of.layers)
     if stage == "generate":
         answers = limit * p["samples"] * p["best_of"]
         return _decoded(of, answers, p["batch_size"], prompt, p["max_new_tokens"])
@@ -170,11 +181,11 @@ def cost(stage: str, given: Mapping[str, Any], of: Shape) -> Cost:
         parts = [
             _decoded(of, blocks * timed * size, size, p["prompt_tokens"], p["new_tokens"]) for size in p["batch_sizes"]
         ]
-        flops, moved = sum(part.flops for part in parts), sum(part.moved for part in parts)
-        return Cost(flops, moved, max(part.memory for part in parts))
+        flops, moved, launches = (sum(getattr(part, of) for part in parts) for of in ("flops", "moved", "launches"))
+        return Cost(flops, moved, max(part.memory for part in parts), launches=launches)
     if stage == "speculate":
         part = _decoded(of, limit * len(p["policies"]), 1, prompt, p["max_new_tokens"])
-        return Cost(2 * part.flops, 2 * part.moved, part.memory + weights)
+        return Cost(2 * part.flops, 2 * part.moved, part.memory + weights, launches=2 * part.launches)
     return Cost(0.0, 0.0, LIBRARIES_BYTES, limit if stage == "grade" else 60.0)
 
 
@@ -184,11 +195,12 @@ def _decoded(of: Shape, answers: float, rows: int, prompt: float, new: float) ->
     passes, weights = answers / rows * new, of.parameters * BYTES
     read = passes * (weights + rows * (prompt + new / 2) * of.kv_bytes)
     held = weights + rows * (prompt + new) * of.kv_bytes + rows * prompt * of.hidden * 34 + 8 * rows * of.vocabulary
-    return Cost(2.0 * of.parameters * answers * (prompt + new), read, held)
+    return Cost(2.0 * of.parameters * answers * (prompt + new), read, held, launches=passes * of.layers)
 
 
 class Run(NamedTuple):
-    """An earlier job beside its limit: stage, method, seconds, seconds at the limit, and bytes held and foretold where it was measured."""
+    """An earlier job beside its limit: stage, method, seconds, seconds at the limit, bytes held (where it was measured) and foretold,
+    and the layers that a GPU started for it (0 without a GPU)."""
 
     name: str
     stage: str
@@ -197,6 +209,7 @@ class Run(NamedTuple):
     limit: float
     held: float | None
     foretold: float
+    launches: float = 0.0
 
 
 def runs(records: Iterable[tuple[str, Record]]) -> list[Run]:
@@ -232,18 +245,34 @@ def runs(records: Iterable[tuple[str, Record]]) -> list[Run]:
         held = peak * 2**20 if peak else None
         on_cpu = 0.0 if record.provenance.accelerator else LIBRARIES_BYTES
         method = str(given.get("method") or ("best of n" if given.get("best_of", 1) > 1 else ""))
-        result.append(
-            Run(name, record.stage, method, record.seconds, needed.limit(device), held, needed.memory + on_cpu)
-        )
+        launches = needed.launches if record.provenance.accelerator else 0.0
+        limit = needed.limit(device)
+        result.append(Run(name, record.stage, method, record.seconds, limit, held, needed.memory + on_cpu, launches))
     return result
 
 
 def reached(stage: str, method: str, known: Sequence[Run]) -> float | None:
-    """Which share of the limit jobs like this reached: those of the method, else of the stage; None where there are none."""
+    """Which share of the limit jobs like this reached without a GPU: those of the method, else of the stage; None without any."""
+    known = [r for r in known if not r.launches]
     for like in ([r for r in known if (r.stage, r.method) == (stage, method)], [r for r in known if r.stage == stage]):
         if like:
             return statistics.median(run.limit / run.seconds for run in like)
     return None
+
+
+def seconds(stage: str, method: str, limit: float, launches: float, known: Sequence[Run]) -> float | None:
+    """What a job takes: its limit at the share that like jobs reached, and on a GPU the starts of its layers besides.
+
+    Args:
+        limit: seconds at the machine's ceilings.
+        launches: layers that a GPU starts for it; 0 without a GPU.
+        known: earlier jobs.
+
+    Returns:
+        None where no like job is known.
+    """
+    share = reached(stage, method, known)
+    return None if share is None else limit / share + (START_S + launches * LAUNCH_S if launches else 0.0)
 
 
 class Told(NamedTuple):
@@ -257,9 +286,10 @@ def foretold(known: Sequence[Run]) -> list[Told]:
     """Every earlier job, foretold from the others; those that are alone of their stage are left out."""
     found = []
     for place, run in enumerate(known):
-        share = reached(run.stage, run.method, [*known[:place], *known[place + 1 :]])
-        if share:
-            found.append(Told(run, run.limit / share))
+        others = [*known[:place], *known[place + 1 :]]
+        took = seconds(run.stage, run.method, run.limit, run.launches, others)
+        if took:
+            found.append(Told(run, took))
     return found
 
 
@@ -294,7 +324,7 @@ def on(profile: Profile, device: Device, known: Sequence[Run]) -> list[dict[str,
     for job in jobs(profile):
         needed = cost(job.stage, job.parameters, of)
         method = str(job.parameters.get("method") or ("best of n" if job.parameters.get("best_of", 1) > 1 else ""))
-        share = reached(job.stage, method, known)
+        took = seconds(job.stage, method, needed.limit(device), needed.launches, known)
         line = lines.setdefault(
             job.stage,
             {"stage": job.stage, "jobs": 0, "flops": 0.0, "moved": 0.0, "memory": 0.0, "limit": 0.0, "seconds": 0.0},
@@ -304,7 +334,7 @@ def on(profile: Profile, device: Device, known: Sequence[Run]) -> list[dict[str,
         line["moved"] += needed.moved
         line["memory"] = max(line["memory"], needed.memory)
         line["limit"] += needed.limit(device)
-        line["seconds"] += needed.limit(device) / share if share else math.nan
+        line["seconds"] += math.nan if took is None else took
     return list(lines.values())
 
 
@@ -325,12 +355,18 @@ def text(lines: Sequence[Mapping[str, Any]], device: Device, known: Sequence[Run
             f"{most:.0f} GiB are more than the {device.memory_gib:.0f} GiB there: lower micro_batch or batch_size"
         )
     rows.append(
-        "Likely: with the share of the machine's ceilings that like jobs reached in earlier runs, on whatever machine those were."
+        "Likely: with the share of the machine's ceilings that like jobs reached in earlier runs without a GPU"
+        f", and on a GPU {1000 * LAUNCH_S:g} ms to start a layer and {START_S:g} s to start a job."
     )
-    if factor := typical_factor(foretold(known)):
-        rows.append(
-            f"Each earlier run, foretold from the others on its own machine, was typically off by a factor of {factor:.2f}."
-        )
+    told = foretold(known)
+    for where, own in (
+        ("", [t for t in told if not t.run.launches]),
+        (" on a GPU", [t for t in told if t.run.launches]),
+    ):
+        if factor := typical_factor(own):
+            rows.append(
+                f"Each earlier run{where}, foretold from the others, was typically off by a factor of {factor:.2f}."
+            )
     if held := memory_factor(known):
         rows.append(f"Where memory was measured, jobs held {held:.1f} times what is foretold (median).")
     return "\n".join(rows)

@@ -148,7 +148,7 @@ class Bench:
 def throughput(
     parameters: ThroughputParameters, tell: Callable[[Sequence[Timing], ThroughputParameters], str] | None = None
 ) -> Record:
-    """Run pilot, self-check and blocks, and write `timings.jsonl` and `record.json` into `parameters.out`.
+    """Run pilot, blocks and self-check, and write `timings.jsonl` and `record.json` into `parameters.out`.
 
     Args:
         parameters: of the stage.
@@ -212,7 +212,7 @@ def _check_enough(rows: Sequence[Timing], parameters: ThroughputParameters) -> N
     if len({row.block for row in rows if row.kind == "policies"}) < 2:
         raise ValueError(
             f"minutes: got {parameters.minutes:g}; fewer than two blocks of the policies were timed by then; accepts more, with the same "
-            "folder, where the run goes on; or a smaller self_check"
+            "folder, where the run goes on; or fewer pilot_blocks"
         )
 
 
@@ -250,10 +250,11 @@ def plan(parameters: ThroughputParameters, bench: Bench) -> tuple[list[Plan], li
     if not shapes:
         raise MemoryError(f"batch_sizes: got {parameters.batch_sizes}; none fits into memory; accepts smaller ones")
     plans = [Plan("pilot", [Arm("a", base), Arm("b", base)], shapes, parameters.pilot_blocks)]
-    if copies:
+    plans.append(Plan("policies", own, shapes, parameters.blocks))
+    if copies:  # last: where minutes are few they are the policies'
         bench.time(copies[0], SELF_CHECK)
         plans.append(Plan("self-check", copies, [SELF_CHECK], parameters.blocks))
-    return [*plans, Plan("policies", own, shapes, parameters.blocks)], too_large
+    return plans, too_large
 
 
 def run_plan(part: Plan, bench: Bench, path: Path, began: float) -> None:
