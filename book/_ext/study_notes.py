@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -116,6 +117,32 @@ def unmerged(summary: Summary) -> str:
     )
 
 
+def joules(summary: Summary) -> str:
+    """What a token costs in joules, by how many rows are decoded together, and what the device draws meanwhile."""
+    base = summary.get("baseline")
+    rows = [
+        row
+        for row in summary.get("roofline") or []
+        if row["policy"] == base and row.get("joules_per_token") is not None and math.isfinite(row["joules_per_token"])
+    ]
+    if not rows:
+        return "Joules were not counted: this machine has no counter that can be read."
+    rows.sort(key=lambda row: row["batch_size"])
+    told = [
+        f"{number(row['joules_per_token'])} J at {row['batch_size']} row{'s' * (row['batch_size'] > 1)}, drawing {row['watts']:.0f} W"
+        for row in rows
+    ]
+    text = f"A token of `{base}` costs {', and '.join(told)}"
+    least, most = rows[0], rows[-1]
+    if most["batch_size"] > least["batch_size"]:
+        ratio, more = (most["joules_per_token"] / least["joules_per_token"], most["watts"] / least["watts"])
+        text += (
+            f": {most['batch_size'] / least['batch_size']:g} times as many rows draw {number(more)} times the power, and a token takes "
+            f"{number(1 / ratio)} times {'less' if ratio < 1 else 'as little'}"
+        )
+    return f"{text} (medians over blocks, prompt included)."
+
+
 def tiers(rows: Rows) -> str:
     """Which tiers nobody solved."""
     passed: dict[str, int] = {}
@@ -198,6 +225,7 @@ def notes(summary: Summary, tables: Mapping[str, Rows], probes: Mapping[str, Seq
         "power_note": power(summary),
         "trusted_note": trusted(summary),
         "unmerged_note": unmerged(summary),
+        "joules_note": joules(summary),
         "tiers_note": tiers(tables.get("tiers", [])) or "Policies passed problems of every tier, or of none.",
         "censored_note": censored(summary),
         "finding_acceptance": acceptance(tables.get("acceptance", []), draft),

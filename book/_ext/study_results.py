@@ -40,11 +40,11 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 KEY = re.compile(r"\{\{\s*(\w+)\s*\}\}")
-ASSET = re.compile(r"_results/((?:ds1000/)?(?:figures/\w+\.svg|tables/\w+\.csv|csv/\w+\.csv))")
+ASSET = re.compile(r"_results/((?:(?:ds1000|gpu)/)?(?:figures/\w+\.svg|tables/\w+\.csv|csv/\w+\.csv))")
 NEEDS = dict.fromkeys(("ds1000", "ds1000-full"), " PROBLEMS=path/to/ds1000.jsonl.gz")  # what is no part of the project
 PUBLISHED = ("laptop-full", "laptop")  # what the book is of, unless asked for another: the fullest that there is
-SECOND = "ds1000"  # the chapter beside it, on the benchmark itself, of the fullest profile that there is
-SECONDS = ("ds1000-full", "ds1000")
+# The chapters beside it, by what their keys and assets begin with: the fullest profile that has results.
+BESIDE = {"ds1000": ("ds1000-full", "ds1000"), "gpu": ("embedded-gpu",)}
 STAGES = ("align", "generate", "grade", "throughput", "speculate", "analyse")
 EMBEDDED = "SmolLM2-135M-Instruct"
 
@@ -294,8 +294,8 @@ def prepare(app: Sphinx, config: Config) -> None:
     wanted = {asset for page in pages.values() for asset in ASSET.findall(page)}
     for old in ("_results", "lab"):
         shutil.rmtree(source / old, ignore_errors=True)
-    second = {asset for asset in wanted if asset.startswith(f"{SECOND}/")}
-    missing = stage(results, source / "_results", wanted - second)
+    own = {asset for asset in wanted if not asset.startswith(tuple(f"{name}/" for name in BESIDE))}
+    missing = stage(results, source / "_results", own)
     if results.reason is None:
         study_notebooks.stage(results.folder / "lab", source / "lab")
     _data(results, source / "_results")
@@ -310,22 +310,23 @@ def prepare(app: Sphinx, config: Config) -> None:
         | study_measuring.answers(folder / "benchmarks")
         | {"profile": f"`{profile}`", "command": f"`{results.command}`", "launch": study_launch.links(source.parent)}
     )
-    benchmark = _fullest(folder, SECONDS)
-    beside = load(folder / benchmark, benchmark)
-    lacking = stage(beside, source / "_results" / SECOND, {asset.removeprefix(f"{SECOND}/") for asset in second})
-    if beside.reason is None:
-        study_notebooks.stage(beside.folder / "lab", source / "lab", f"-{SECOND}")
-    text |= {f"{SECOND}_{key}": value for key, value in substitutions(beside).items()}
-    asked = {key for page in pages.values() for key in KEY.findall(page)} - set(text)
-    unknown = sorted(key for key in asked - {"notice"} if not key.startswith(f"{SECOND}_"))
+    keys = {key for page in pages.values() for key in KEY.findall(page)}
+    for name, profiles in BESIDE.items():
+        there = _fullest(folder, profiles)
+        beside = load(folder / there, there)
+        assets = {asset.removeprefix(f"{name}/") for asset in wanted if asset.startswith(f"{name}/")}
+        lacking = stage(beside, source / "_results" / name, assets)
+        if beside.reason is None:
+            study_notebooks.stage(beside.folder / "lab", source / "lab", f"-{name}")
+        absent = f"*not measured yet (`{beside.command}`)*"
+        text |= dict.fromkeys((key for key in keys if key.startswith(f"{name}_")), absent)
+        text |= {f"{name}_{key}": value for key, value in substitutions(beside).items()}
+        text |= {f"{name}_notice": notice(beside, lacking), f"{name}_command": f"`{beside.command}`"}
+        text[f"{name}_weights"] = study_notes.weights(results.stages, beside.stages)
+    unknown = sorted(keys - set(text) - {"notice"})
     if unknown and not results.reason:
         missing.append("values " + ", ".join(f"`{key}`" for key in unknown))
     text |= dict.fromkeys(unknown, f"*not measured yet (`{results.command}`)*") | {"notice": notice(results, missing)}
-    text |= dict.fromkeys(
-        (key for key in asked if key.startswith(f"{SECOND}_")), f"*not measured yet (`{beside.command}`)*"
-    )
-    text |= {f"{SECOND}_notice": notice(beside, lacking), f"{SECOND}_command": f"`{beside.command}`"}
-    text[f"{SECOND}_weights"] = study_notes.weights(results.stages, beside.stages)
     config.myst_substitutions = {**(config.myst_substitutions or {}), **text}
 
 
