@@ -32,6 +32,8 @@ METRICS = {
     "tokens_per_answer": ("tokens", 40.0),
     "seconds_per_answer": ("s", 0.9),
     "tokens_per_s": ("tokens/s", 80.0),
+    "joules_per_answer": ("J", 8.0),
+    "joules_per_correct": ("J", 40.0),
     "seconds_per_correct": ("s", 4.5),
     "cap_share": ("share", 0.05),
     "utilisation": ("share", 0.6),
@@ -149,6 +151,7 @@ def write_summary(length_ratio: float, verdict: str) -> dict[str, Any]:
             "tokens_per_answer": change(length_ratio),
             "seconds_per_answer": change(length_ratio),
             "tokens_per_s": change(1.0),
+            "joules_per_answer": change(length_ratio),
             "seconds_per_correct": change(None if arm == "dpa-45p" else 0.9, spread=0.3),
             "cap_share": change(0.01, "difference", 2),
         }
@@ -284,6 +287,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Text
     folder = tmp_path_factory.mktemp("book")
     write_results(folder / "results/laptop")
     write_results(folder / "results/ds1000", length_ratio=1.75)
+    write_results(folder / "results/embedded-gpu", length_ratio=1.25)
     return folder, build(folder)
 
 
@@ -319,6 +323,7 @@ def test_the_benchmark_has_a_chapter_of_its_own_with_its_own_numbers(full: tuple
     _, pages = full
     text = pages["ds1000.html"].text
     assert "Longer than base: sft-code × 1.750 (1.575 to 1.925)" in text and "Shorter than base" not in text
+    assert "Longer than base: sft-code × 1.250" in pages["gpu.html"].text
     assert "An invented sentence about speed." in text
 
 
@@ -337,7 +342,8 @@ def test_without_the_benchmarks_results_its_chapter_says_what_makes_them(tmp_pat
     write_results(tmp_path / "results/laptop")
     pages = build(tmp_path)
     assert "not measured yet (make study PROFILE=ds1000 PROBLEMS=path/to/ds1000.jsonl.gz)" in pages["ds1000.html"].text
-    assert all(ABSENT not in page.text for name, page in pages.items() if name != "ds1000.html")
+    assert "not measured yet (make study PROFILE=embedded-gpu)" in pages["gpu.html"].text
+    assert all(ABSENT not in page.text for name, page in pages.items() if name not in ("ds1000.html", "gpu.html"))
 
 
 def test_numbers_and_wording_follow_the_results(full: tuple[Path, dict[str, Text]]) -> None:

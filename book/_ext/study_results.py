@@ -271,7 +271,12 @@ def _fullest(folder: Path, profiles: tuple[str, ...]) -> str:
 
 def notice(results: Results, missing: list[str]) -> str:
     """Write the box that says what is missing or doubtful; empty where nothing is."""
-    items = [f"{m.get('what')}: `{m.get('command', results.command)}`" for m in results.summary.get("missing", [])]
+    # the analysis knows no profile: its `make study` is that of these results
+    commands = {None: results.command, "make study": results.command}
+    items = [
+        f"{m.get('what')}: `{commands.get(m.get('command'), m.get('command'))}`"
+        for m in results.summary.get("missing", [])
+    ]
     if results.reason:
         items.insert(0, f"No results of profile `{results.folder.name}` yet: {results.reason}.")
     if missing:
