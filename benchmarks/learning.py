@@ -354,6 +354,11 @@ def summarise(kept: Path) -> None:
     steps = (
         pd.DataFrame(logged).drop_duplicates(["run", "seed", "shuffled", "kind", "step"]) if logged else pd.DataFrame()
     )
+    (kept / "first_met.json").unlink(missing_ok=True)
+    if len(steps) and {True, False} <= set((own := steps[steps["run"] == "rlvr"])["shuffled"]):
+        given = RUNS["rlvr"]
+        if own["step"].max() * given["batch_size"] <= given["prompts"] * given["samples"]:  # else prompts came again
+            write_text(kept / "first_met.json", json.dumps(learning.first_met(own), indent=1) + "\n")
     for family, runs in FAMILIES.items():
         if len(steps) and (own := [run for run in runs if run in set(steps["run"])]):
             part = steps[steps["run"].isin(own)]

@@ -62,6 +62,34 @@ def test_one_seed_gives_no_interval_and_shows_nothing() -> None:
     assert "one seed gives no interval" in study_learning.sentence(row)
 
 
+def test_tasks_met_for_the_first_time_count_from_the_first_update_on_and_as_many_in_both_runs() -> None:
+    true = {0: [0.9, 0.5, 0.7], 1: [0.1, 0.6, 0.8], 2: [0.2, 0.4, 0.6, 0.9]}
+    shuffled = {0: [0.9, 0.4, 0.4, 0.0], 1: [0.1, 0.6, 0.6], 2: [0.2, 0.3, 0.5]}
+    rows = [
+        {"seed": seed, "shuffled": kind, "step": n + 1, "reward": value}
+        for kind, runs in ((False, true), (True, shuffled))
+        for seed, values in runs.items()
+        for n, value in enumerate(values)
+    ]
+    found = learning.first_met(pd.DataFrame(rows))
+    differences = [20.0, 10.0, 10.0]  # of steps 2 and 3
+    half = 4.302653 * np.std(differences, ddof=1) / math.sqrt(3)
+    assert found["true"] == pytest.approx(60.0) and found["shuffled"] == pytest.approx(140 / 3)
+    assert found["difference"] == pytest.approx(40 / 3) and found["low"] == pytest.approx(40 / 3 - half, rel=1e-4)
+    assert (found["seeds"], found["steps"]) == (3, 2)
+    told = study_learning.first_met_sentence(found)
+    assert "a difference of 13.3 points (-1.0 to 27.7); learning is not shown there" in told
+    assert "true rewards teach" in study_learning.first_met_sentence(found | {"low": 0.5})
+    assert "no interval" in study_learning.first_met_sentence(found | {"low": math.nan})
+
+
+def test_where_runs_were_made_is_told_by_machine() -> None:
+    cpu = {"accelerator": None, "hardware": "Some CPU", "cores": 1, "created_utc": "2026-11-25T01:00:00+00:00"}
+    gpu = cpu | {"accelerator": "NVIDIA H200", "created_utc": "2026-11-26T01:00:00+00:00"}
+    told = study_learning.setting({"dpo": cpu, "sft": cpu, "rlvr": gpu})
+    assert told == ("Measured on Some CPU, cores used: 1 (last on 2026-11-25); `rlvr` on NVIDIA H200 (2026-11-26).")
+
+
 def test_objectives_are_those_of_the_methods() -> None:
     rows = pd.DataFrame(
         {

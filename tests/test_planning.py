@@ -137,3 +137,23 @@ def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert "together" in capsys.readouterr().out
     assert cli.main(["plan", "nowhere"]) == 2
     assert "profile: got 'nowhere'" in capsys.readouterr().err
+
+
+def test_a_hub_model_without_a_commit_is_the_one_that_the_cache_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    job = Job("generate", "base", str(tmp_path / "runs/some/generate/base"), {"model": "owner/name"}, ())
+    assert "owner/name" not in content.content(job).inputs  # nothing is fetched
+    ref = tmp_path / "hub/models--owner--name/refs/main"
+    ref.parent.mkdir(parents=True)
+    ref.write_text("a" * 40)
+    before = content.content(job)
+    assert before.inputs["owner/name"] == "a" * 40
+    ref.write_text("b" * 40)
+    assert content.content(job).inputs["owner/name"] == "b" * 40 and content.changes(before, content.content(job))
+    pinned = job._replace(parameters={"model": f"owner/name@{'a' * 40}"})
+    assert not content.content(pinned).inputs  # the name says it
+    assert content.hub_commit("embedded") is None and content.hub_commit(str(tmp_path / "hub")) is None

@@ -116,6 +116,21 @@ def sentence(row: dict[str, str]) -> str:
     return f"{text}: {between}. At this budget learning is not shown."
 
 
+def first_met_sentence(found: dict[str, Any]) -> str:
+    """What the samples of RLVR's own steps show, on tasks that were new to it."""
+    if not found:
+        return ""
+    unit = (
+        f"On tasks met for the first time while it trained, after its first update ({found['steps']} steps, {found['seeds']} seeds), "
+        f"{found['true']:.1f} % of samples passed with true rewards and {found['shuffled']:.1f} % with shuffled ones"
+    )
+    if math.isnan(found["low"]):
+        return f"{unit}; one seed gives no interval."
+    between = f"a difference of {found['difference']:.1f} points ({found['low']:.1f} to {found['high']:.1f})"
+    verdict = "true rewards teach" if found["low"] > 0 else "learning is not shown there"
+    return f"{unit}: {between}; {verdict}. This measure was added after the other had been seen."
+
+
 def overall(rows: list[dict[str, str]]) -> str:
     """Say which runs learn."""
     learns = [f"`{row['run']}`" for row in rows if row["learns"] == "True"]
@@ -171,11 +186,11 @@ def substitutions(results: Path) -> dict[str, str]:
     weights = _provenance(folder / "weights.json").get("rsft")
     if weights:
         text["learning_weights"] = f"$v = ({weights[0]:.2f}, {weights[1]:.2f})$"
-    where = _provenance(folder / "provenance.json")
-    if where:
-        text["learning_setting"] = (
-            f"Measured on {where['cores']} cores of {where['hardware']}, {where['created_utc'][:10]}, commit {str(where['commit'])[:7]}."
-        )
+    if "learning_rlvr" in text:
+        met = first_met_sentence(_provenance(folder / "first_met.json"))
+        text["learning_rlvr"] = f"{text['learning_rlvr']} {met}".strip()
+    if where := _provenance(folder / "provenance.json"):
+        text["learning_setting"] = setting(where)
     text |= {
         "learning_dial": dial_sentence(folder),
         "learning_reward_models": reward_sentence(_read(folder / "reward_models.csv")),
@@ -190,6 +205,19 @@ def substitutions(results: Path) -> dict[str, str]:
     }
     found = {key: value for key, value in text.items() if value}
     return dict.fromkeys(missing, f"*Not measured yet: `{COMMAND}` does it.*") | found
+
+
+def setting(where: dict[str, dict[str, Any]]) -> str:
+    """Where each kind of run was made, and when the last of them."""
+    machines: dict[str, list[str]] = defaultdict(list)
+    for run, made in where.items():
+        machines[made["accelerator"] or f"{made['hardware']}, cores used: {made['cores']}"].append(run)
+    last = {machine: max(where[run]["created_utc"] for run in runs)[:10] for machine, runs in machines.items()}
+    most = max(machines, key=lambda machine: len(machines[machine]))
+    text = f"Measured on {most} (last on {last[most]})"
+    for machine in machines.keys() - {most}:
+        text += f"; {', '.join(f'`{run}`' for run in sorted(machines[machine]))} on {machine} ({last[machine]})"
+    return f"{text}."
 
 
 def _provenance(path: Path) -> dict[str, Any]:

@@ -224,6 +224,19 @@ def _values(value: Any) -> Iterator[str]:
         yield value
 
 
+def hub_commit(model: str) -> str | None:
+    """Which commit the hub's cache holds for a model that is named without one, such as `main`; None for a folder or without a cache."""
+    repo, _, revision = model.partition("@")
+    if repo.count("/") != 1 or Path(model).exists():
+        return None
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    ref = Path(constants.HF_HUB_CACHE).expanduser() / repo_folder_name(repo_id=repo, repo_type="model") / "refs"
+    path = ref / (revision or "main")
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else None
+
+
 def content(job: Job, root: Path = Path(), package: Path = PACKAGE) -> Content:
     """What a job's numbers would follow from now.
 
@@ -242,6 +255,9 @@ def content(job: Job, root: Path = Path(), package: Path = PACKAGE) -> Content:
         if text.startswith("runs/") or len(text) > 500 or not path.exists() or text == ".":
             continue  # what other jobs make is looked at below
         inputs[text] = _digest(path) if path.is_file() else _folder(path)
+    # a branch may have moved since: what it stood for is written down, and decides
+    if commit := hub_commit(str(given.get("model", ""))):
+        inputs[str(given["model"])] = commit
     for need in job.needs:
         folder = Path(need).parent
         stage = folder.parts[2] if len(folder.parts) > 2 else ""

@@ -81,6 +81,32 @@ def effects(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
+def first_met(steps: pd.DataFrame) -> dict[str, Any]:
+    """True against shuffled rewards on prompts that training meets for the first time, from the first update on.
+
+    Each step's samples are scored before they are learnt from, so that they measure the policy as it is then on prompts that are new to it:
+    its mean over training, at no cost. The first step comes before any update and is left out.
+
+    Args:
+        steps: one row a step of a method that samples anew at each and never the same prompt twice: `seed`, `shuffled`, `step`, `reward`
+            (mean verdict of the step's samples, 0 to 1).
+
+    Returns:
+        `seeds`, `steps` (the fewest of a run), and in points `true`, `shuffled`, `difference`, `low`, `high` (Student's 95 % interval
+        over seeds).
+
+    Source: progressive validation, Blum, Kalai and Langford 1999, COLT.
+    """
+    later = steps[steps["step"] > 1]
+    # runs of one token budget may differ by a step at their end
+    last = later.groupby(["seed", "shuffled"])["step"].max().unstack().min(axis=1)
+    later = later[later["step"] <= later["seed"].map(last)]
+    means = 100 * later.pivot_table(index="seed", columns="shuffled", values="reward", aggfunc="mean").dropna()
+    difference, low, high = mean_interval((means[False] - means[True]).tolist())
+    found = {"true": float(means[False].mean()), "shuffled": float(means[True].mean()), "difference": difference}
+    return found | {"low": low, "high": high, "seeds": len(means), "steps": int(last.min()) - 1}
+
+
 def dial(rows: pd.DataFrame) -> pd.DataFrame:
     """What a direction in the prompt does: DPA's policy, by the direction asked for.
 
