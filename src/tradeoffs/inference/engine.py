@@ -11,6 +11,7 @@ padding (`slots` counts it), never output.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,7 +23,7 @@ from tradeoffs.records import Row, read_rows, write_text
 
 if TYPE_CHECKING:
     import torch
-    from transformers import Cache
+    from transformers import Cache, PreTrainedTokenizerBase, StopStringCriteria
 
 RowT = TypeVar("RowT", bound=Row)
 
@@ -156,9 +157,7 @@ def decode_batch(
             eos_token_id=sorted({eos, pad}),
             pad_token_id=pad,
             min_new_tokens=max_new_tokens if forced else None,
-            stop_strings=None if forced else list(STOP_TEXTS),
-            tokenizer=tokenizer,
-            stopping_criteria=[clock],  # type: ignore[arg-type]
+            stopping_criteria=[clock] if forced else [clock, stop_texts(tokenizer)],  # type: ignore[arg-type]
             do_sample=False,
             logits_processor=noise,
             cache_implementation="static" if static and cache is None else None,
@@ -191,6 +190,17 @@ def decode_batch(
             )
         )
     return done
+
+
+@functools.lru_cache(maxsize=4)
+def stop_texts(tokenizer: PreTrainedTokenizerBase) -> StopStringCriteria:
+    """What ends a row whose text holds one of `STOP_TEXTS`; made once, since it looks through the whole vocabulary.
+
+    As `generate(stop_strings=...)` would make it for each batch, within the batch's time: 0.4 s for 49,000 tokens.
+    """
+    from transformers import StopStringCriteria
+
+    return StopStringCriteria(tokenizer, list(STOP_TEXTS))
 
 
 def similar_lengths(rows: Sequence[list[int]]) -> list[list[int]]:
