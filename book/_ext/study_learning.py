@@ -189,7 +189,8 @@ def substitutions(results: Path) -> dict[str, str]:
     if "learning_rlvr" in text:
         met = first_met_sentence(_provenance(folder / "first_met.json"))
         text["learning_rlvr"] = f"{text['learning_rlvr']} {met}".strip()
-    if where := _provenance(folder / "provenance.json"):
+    where = _provenance(folder / "provenance.json")
+    if where and all(isinstance(made, dict) and "hardware" in made for made in where.values()):  # else of an older form
         text["learning_setting"] = setting(where)
     text |= {
         "learning_dial": dial_sentence(folder),
