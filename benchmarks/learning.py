@@ -88,6 +88,7 @@ FAMILIES = {
 }
 HELD_OUT = {"code": 32, "general": 40}  # of pairs as many as of general prompts
 SAMPLES = 4  # responses to each
+PAIRS_TOLD = ("seeds", "true", "shuffled", "difference", "low", "high")
 STEERED, BRIEFLY = (
     [-90.0, 0.0, 90.0],
     "Be brief.",
@@ -335,6 +336,9 @@ def summarise(kept: Path) -> None:
             "learning": figures.learning(table),
             "price": figures.price(table[table["run"] != "rlvr"], start[["tokens", "entropy"]].mean()),
         }
+    pairs = rows[rows["margin"].notna()]
+    (ahead,) = learning.effects(pairs.assign(objective=100.0 * (pairs["margin"] > 0))).to_dict("records") or [{}]
+    write_text(kept / "pairs.json", json.dumps({k: v for k, v in ahead.items() if k in PAIRS_TOLD}, indent=1) + "\n")
     dpa = rows[(rows["run"] == "dpa") & ~rows["shuffled"]]
     if len(dpa):
         matrix, turned = learning.directions(dpa), learning.dial(dpa)

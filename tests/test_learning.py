@@ -83,6 +83,17 @@ def test_tasks_met_for_the_first_time_count_from_the_first_update_on_and_as_many
     assert "no interval" in study_learning.first_met_sentence(found | {"low": math.nan})
 
 
+def test_pairs_count_by_their_lead_in_nats_and_are_told_as_shares_besides() -> None:
+    rows = pd.DataFrame(
+        {"run": ["dpo-pairs"] * 2, "helpfulness": np.nan, "verbosity": np.nan, "angle": np.nan, "nll": np.nan}
+    )
+    assert learning.objective(rows.assign(margin=[2.5, -1.0]), {}).tolist() == [2.5, -1.0]
+    found = {"true": 76.4, "shuffled": 63.9, "difference": 12.5, "low": -10.1, "high": 35.1, "seeds": 3}
+    told = study_learning.pairs_sentence(found)
+    assert "in 76.4 % of held-out pairs, 63.9 % after shuffled ones: 12.5 points (-10.1 to 35.1)" in told
+    assert study_learning.pairs_sentence({}) == ""
+
+
 def test_where_runs_were_made_is_told_by_machine() -> None:
     cpu = {"accelerator": None, "hardware": "Some CPU", "cores": 1, "created_utc": "2026-11-25T01:00:00+00:00"}
     gpu = cpu | {"accelerator": "NVIDIA H200", "created_utc": "2026-11-26T01:00:00+00:00"}

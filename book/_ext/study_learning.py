@@ -28,7 +28,7 @@ def _read(path: Path) -> list[dict[str, str]]:
 
 
 def _points(run: str, text: str) -> str:
-    """A number of the table of effects: nats for sft, points for the others."""
+    """A number of the table of effects: nats for sft and for pairs, points for the others."""
     value = float(text) if text else math.nan
     return "–" if math.isnan(value) else f"{value:.3f}" if run == "sft" else f"{value:.1f}"
 
@@ -104,7 +104,9 @@ def sentence(row: dict[str, str]) -> str:
     """Say what one run's row shows."""
     run = row["run"]
     shown = {name: _points(run, row[name]) for name in ("true", "shuffled", "difference", "low", "high")}
-    unit = "nats a token" if run == "sft" else "points"
+    unit = {"sft": "nats a token", "dpo-pairs": "nats (the chosen answer's lead over the rejected one's)"}.get(
+        run, "points"
+    )
     text = f"`{run}` reached {shown['true']} {unit} with true rewards and {shown['shuffled']} with shuffled ones"
     if shown["low"] == "–":
         return f"{text}; one seed gives no interval."
@@ -114,6 +116,19 @@ def sentence(row: dict[str, str]) -> str:
     if float(row["high"]) < 0:
         return f"{text}: {between}. It does worse than its control."
     return f"{text}: {between}. At this budget learning is not shown."
+
+
+def pairs_sentence(found: dict[str, Any]) -> str:
+    """Say of how many held-out pairs the chosen answer is ahead."""
+    if not found:
+        return ""
+    text = f"Its chosen answer is ahead in {found['true']:.1f} % of held-out pairs, {found['shuffled']:.1f} % after shuffled ones"
+    if math.isnan(found["low"]):
+        return f"{text}; one seed gives no interval."
+    return (
+        f"{text}: {found['difference']:.1f} points ({found['low']:.1f} to {found['high']:.1f}). This was looked at first; the lead, "
+        "which tells more of each pair, after it."
+    )
 
 
 def first_met_sentence(found: dict[str, Any]) -> str:
@@ -186,6 +201,9 @@ def substitutions(results: Path) -> dict[str, str]:
     weights = _provenance(folder / "weights.json").get("rsft")
     if weights:
         text["learning_weights"] = f"$v = ({weights[0]:.2f}, {weights[1]:.2f})$"
+    if "learning_dpo_pairs" in text:
+        counted = pairs_sentence(_provenance(folder / "pairs.json"))
+        text["learning_dpo_pairs"] = f"{text['learning_dpo_pairs']} {counted}".strip()
     if "learning_rlvr" in text:
         met = first_met_sentence(_provenance(folder / "first_met.json"))
         text["learning_rlvr"] = f"{text['learning_rlvr']} {met}".strip()

@@ -554,7 +554,9 @@ def learning(effects: pd.DataFrame) -> Figure:
     axis.axvline(0.0, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
     left, right = axis.get_xlim()
     axis.set_xlim(min(left, -0.05 * (right - left)), right)
-    axis.set_xlabel("objective on held-out prompts, true minus shuffled (points; sft: 0.01 nats a token)")
+    axis.set_xlabel(
+        "objective on held-out prompts, true minus shuffled (points; sft: 0.01 nats a token; dpo-pairs: nats)"
+    )
     return _settle(figure)
 
 

@@ -24,8 +24,8 @@ def objective(rows: pd.DataFrame, weights: Mapping[str, Sequence[float]]) -> pd.
     Args:
         rows: columns `run`, `nll`, `helpfulness`, `verbosity`, `angle` (degrees, NaN without).
         weights: of the reward, by run; runs that are not named here are rewarded otherwise: `sft` by likelihood (minus the negative
-            log-likelihood, nats a token), `rlvr` by verdicts (100 for a pass), rows with an angle along it, and rows with a `margin` by
-            whether the pair's chosen answer is ahead (100).
+            log-likelihood, nats a token), `rlvr` by verdicts (100 for a pass), rows with an angle along it, and rows with a `margin` by it
+            (nats: DPO's implicit reward, but for beta, of a pair's chosen answer less that of the rejected one).
     """
     value = pd.Series(np.nan, index=rows.index)
     for run, (helpful, verbose) in weights.items():
@@ -34,7 +34,7 @@ def objective(rows: pd.DataFrame, weights: Mapping[str, Sequence[float]]) -> pd.
     value = value.mask(rows["angle"].notna(), np.cos(along) * rows["helpfulness"] + np.sin(along) * rows["verbosity"])
     value = value.mask(rows["run"] == "rlvr", 100.0 * (rows["helpfulness"] == RIGHT))
     if "margin" in rows:
-        value = value.mask(rows["margin"].notna(), 100.0 * (rows["margin"].astype(float) > 0))
+        value = value.mask(rows["margin"].notna(), rows["margin"].astype(float))
     return value.mask(rows["run"] == "sft", -rows["nll"].astype(float))
 
 
