@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from tradeoffs.records import without_seed
@@ -475,7 +476,9 @@ def roofline(table: pd.DataFrame) -> Figure:
         table: `roofline.csv`.
     """
     rows = table.assign(estimate=100 * table["share"].astype(float), low=np.nan, high=np.nan, reason=None)
-    rows["name"] = rows["policy"] + ", " + rows["batch_size"].astype(str) + " rows"
+    place = {policy: n for n, policy in enumerate(dict.fromkeys(table["policy"]))}
+    rows = rows.assign(place=rows["policy"].map(place)).sort_values(["place", "batch_size"])
+    rows["name"] = [f"{p}, {n} row{'s' * (n > 1)}" for p, n in zip(rows["policy"], rows["batch_size"], strict=True)]
     figure, (axis,) = _figure(0.9 + 0.44 * max(1, len(rows)))
     axis.set_xlabel("decoding speed (% of the limit that memory and arithmetic set)")
     if rows.empty:
@@ -486,6 +489,11 @@ def roofline(table: pd.DataFrame) -> Figure:
     ]
     _dots(axis, rows)
     axis.set_xlim(0, max(100.0, axis.get_xlim()[1]))
+    for text in axis.texts:  # of a dot beside the axis: not over its name
+        if isinstance(text, Annotation) and text.xy[0] < 15:
+            text.set_horizontalalignment("left")
+    for dot in axis.lines:
+        dot.set_clip_on(False)
     axis.axvline(100, color=GREY, linewidth=0.8, linestyle=":")
     return _settle(figure)
 
