@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "factor": costs.typical_factor([t for t in told if not t.run.launches]),
         "gpu_factor": costs.typical_factor([t for t in told if t.run.launches]),
         "memory_factor": costs.memory_factor(known),
-        "jobs": len(told),
+        "jobs": sum(not t.run.launches for t in told),
     }
     found |= {"stages": stages, "elsewhere": elsewhere, "provenance": provenance().model_dump()}
     write_text(a.results / "benchmarks" / "costs.json", json.dumps(found, indent=1) + "\n")

@@ -86,7 +86,7 @@ FAMILIES = {
     "selection": ("rsft", "rrhf", "dpa"),
     "reinforcement": ("ppo", "rloo", "rlvr"),
 }
-HELD_OUT = {"code": 32, "general": 40}  # of pairs as many as of general prompts
+HELD_OUT = {"code": 32, "general": 40}
 SAMPLES = 4  # responses to each
 PAIRS_TOLD = ("seeds", "true", "shuffled", "difference", "low", "high")
 STEERED, BRIEFLY = (
@@ -162,7 +162,7 @@ def outcomes(p: AlignParameters, run: str, start: Policy, of: Judges) -> Iterato
         yield from (Outcome(**tags, prompt=n, nll=value) for n, value in enumerate(nll(policy, examples)))
         return
     if p.preferences:
-        # one in three is short enough
+        # two in five are short enough: 48 pairs
         pairs = read_pairs(p.preferences)[0][p.data_limit :][: 3 * HELD_OUT["general"]]
         yield from (Outcome(**tags, prompt=n, margin=value) for n, value in enumerate(margins(policy, start, pairs)))
         return

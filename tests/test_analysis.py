@@ -29,6 +29,7 @@ from tradeoffs.analysis import (
 )
 from tradeoffs.analysis.dose import dials, dose_response, slope
 from tradeoffs.analysis.policies import adjust, attainment, front_shares, group_table, with_seeds
+from tradeoffs.analysis.reading import joules
 from tradeoffs.analysis.resampling import Quantity, bootstrap_p, estimate, interval, sign_flip_p
 from tradeoffs.analysis.stage import COMPARED, ESTIMATES, VERDICTS
 from tradeoffs.analysis.throughput import roofline
@@ -552,12 +553,21 @@ def test_joules_that_were_not_read_everywhere_are_told_nowhere(lost: slice) -> N
     assert ("joules_per_token" in found["other"]) == (lost == slice(0, 1))
 
 
+def test_an_answer_has_the_share_of_joules_that_it_has_of_seconds_unless_a_judge_worked_uncounted() -> None:
+    rows = pd.DataFrame({"seconds": [1.0, 3.0], "judge_s": 0.0})
+    assert joules(rows, 8.0).tolist() == [2.0, 6.0]
+    assert joules(rows, None).isna().all() and joules(rows.assign(judge_s=[0.0, 0.1]), 8.0).isna().all()
+
+
 def test_joules_of_answers_are_sums_over_sums_and_none_where_some_were_not_counted() -> None:
     rows = answers([1, 0, 0, 1, 0] * 6)
     rows["joules"] = np.arange(30.0)
     found = policy_metrics(rows, resampling(rows))
     assert found["joules_per_answer"]["estimate"] == pytest.approx(14.5)
     assert found["joules_per_correct"]["estimate"] == pytest.approx(435 / 12)
+    ungraded = rows.assign(joules=np.nan, status=rows["status"].where(rows.index % 2 == 0, "unavailable"))
+    ungraded["family"] = ungraded["problem_id"] // 2  # each with one of both kinds
+    assert policy_metrics(ungraded, resampling(ungraded))["joules_per_correct"]["estimate"] is None
     rows.loc[3, "joules"] = None
     found = policy_metrics(rows, resampling(rows))
     for name in ("joules_per_answer", "joules_per_correct"):

@@ -502,6 +502,17 @@ def test_notes_follow_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
     assert study_notes.tiers(rows(3, 0, 0)).startswith(
         "No policy passed any problem of tier 2 or 3: correctness here means the 10 "
     )
+    power = [
+        {"policy": "a", "batch_size": size, "joules_per_token": each, "watts": watts}
+        for size, each, watts in ((64, 0.05, 150.0), (1, 2.5, 130.0))
+    ]
+    told = study_notes.joules({"baseline": "a", "roofline": power})
+    assert told.startswith(
+        "A token of `a` costs 2.50 J at 1 row, drawing 130 W; 0.0500 J at 64 rows, drawing 150 W. 64 times as many rows"
+    )
+    assert "a token takes 0.0200 times the joules" in told
+    silent = [row | {"joules_per_token": float("nan")} for row in power]
+    assert study_notes.joules({"baseline": "a", "roofline": silent}) == "Joules were not counted here."
     assert study_notes.tiers(rows(3, 1, 1)) == study_notes.tiers(rows(0, 0, 0)) == ""
     shares = {"a": {"cap_share": {"estimate": 0.9}}, "b": {"cap_share": {"estimate": 0.2}}}
     assert "More than half of the answers of `a` are cut" in study_notes.censored({"policies": shares})

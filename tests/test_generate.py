@@ -72,3 +72,11 @@ def test_best_of_n_without_a_judge_is_refused_before_anything_is_loaded(tiny: Pa
     with pytest.raises(ValueError, match="best_of: got 3 without a judge"):
         generate(_asked(tiny, tmp_path / "b"))
     assert not (tmp_path / "b").exists()
+
+
+def test_a_gpu_is_given_work_until_it_is_as_fast_as_before() -> None:
+    seconds = iter([3.0, 2.0, 1.2, 1.01, 1.0, 1.0])
+    assert stage.settle(lambda: next(seconds)) == 5
+    assert next(seconds) == 1.0  # no more than needed
+    never = iter(float(n % 2 + 1) for n in range(100))
+    assert stage.settle(lambda: next(never), most=4) == 4 and next(never) == 1.0

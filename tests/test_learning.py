@@ -74,12 +74,17 @@ def test_tasks_met_for_the_first_time_count_from_the_first_update_on_and_as_many
     found = learning.first_met(pd.DataFrame(rows))
     differences = [20.0, 10.0, 10.0]  # of steps 2 and 3
     half = 4.302653 * np.std(differences, ddof=1) / math.sqrt(3)
-    assert found["true"] == pytest.approx(60.0) and found["shuffled"] == pytest.approx(140 / 3)
+    assert (
+        found["before"] == pytest.approx(40.0)
+        and found["true"] == pytest.approx(60.0)
+        and found["shuffled"] == pytest.approx(140 / 3)
+    )
     assert found["difference"] == pytest.approx(40 / 3) and found["low"] == pytest.approx(40 / 3 - half, rel=1e-4)
     assert (found["seeds"], found["steps"]) == (3, 2)
     told = study_learning.first_met_sentence(found)
     assert "a difference of 13.3 points (-1.0 to 27.7); learning is not shown there" in told
     assert "true rewards teach" in study_learning.first_met_sentence(found | {"low": 0.5})
+    assert "gain nothing over the start" in study_learning.first_met_sentence(found | {"low": 0.5, "before": 61.0})
     assert "no interval" in study_learning.first_met_sentence(found | {"low": math.nan})
 
 

@@ -152,6 +152,8 @@ def test_a_hub_model_without_a_commit_is_the_one_that_the_cache_holds(
     ref.write_text("a" * 40)
     before = content.content(job)
     assert before.inputs["owner/name"] == "a" * 40
+    begun = before._replace(inputs={})  # by a job that fetched it itself
+    assert content.fetched_meanwhile(job, begun) == before and content.fetched_meanwhile(job, before) == before
     ref.write_text("b" * 40)
     assert content.content(job).inputs["owner/name"] == "b" * 40 and content.changes(before, content.content(job))
     pinned = job._replace(parameters={"model": f"owner/name@{'a' * 40}"})

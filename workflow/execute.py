@@ -99,6 +99,7 @@ def main() -> int:
         return status or 1
     if job.stage == "analyse":
         publish(out, executed.parent, Path("results", a.profile))
+    content.keep(out, content.fetched_meanwhile(job, now))
     (out / content.MARK).touch()
     print(f"=== done: {title} in {time.perf_counter() - began:.0f} s", flush=True)
     return 0

@@ -122,7 +122,10 @@ def pairs_sentence(found: dict[str, Any]) -> str:
     """Say of how many held-out pairs the chosen answer is ahead."""
     if not found:
         return ""
-    text = f"Its chosen answer is ahead in {found['true']:.1f} % of held-out pairs, {found['shuffled']:.1f} % after shuffled ones"
+    text = (
+        f"Against the start policy, the chosen answer gains on the rejected one in {found['true']:.1f} % of held-out pairs, "
+        f"{found['shuffled']:.1f} % after shuffled ones"
+    )
     if math.isnan(found["low"]):
         return f"{text}; one seed gives no interval."
     return (
@@ -137,12 +140,18 @@ def first_met_sentence(found: dict[str, Any]) -> str:
         return ""
     unit = (
         f"On tasks met for the first time while it trained, after its first update ({found['steps']} steps, {found['seeds']} seeds), "
-        f"{found['true']:.1f} % of samples passed with true rewards and {found['shuffled']:.1f} % with shuffled ones"
+        f"{found['true']:.1f} % of samples passed with true rewards and {found['shuffled']:.1f} % with shuffled ones, "
+        f"{found['before']:.1f} % before any update"
     )
     if math.isnan(found["low"]):
         return f"{unit}; one seed gives no interval."
     between = f"a difference of {found['difference']:.1f} points ({found['low']:.1f} to {found['high']:.1f})"
-    verdict = "true rewards teach" if found["low"] > 0 else "learning is not shown there"
+    if found["low"] <= 0:
+        verdict = "learning is not shown there"
+    elif found["true"] > found["before"]:
+        verdict = "true rewards teach"
+    else:
+        verdict = "true rewards keep what shuffled ones lose, and gain nothing over the start policy"
     return f"{unit}: {between}; {verdict}. This measure was added after the other had been seen."
 
 
@@ -151,6 +160,8 @@ def overall(rows: list[dict[str, str]]) -> str:
     learns = [f"`{row['run']}`" for row in rows if row["learns"] == "True"]
     rest = [f"`{row['run']}`" for row in rows if row["learns"] != "True"]
     text = f"Learning is shown for {len(learns)} of {len(rows)} runs" + (f": {', '.join(learns)}." if learns else ".")
+    if "`dpo-pairs`" in learns:
+        text += " For `dpo-pairs` it is by a measure that was chosen after a first one had not shown it."
     if rest:
         text += f" Not shown for {', '.join(rest)}."
     left = [f"`{run}`" for run in SENTENCES if run not in {row["run"] for row in rows}]
@@ -231,7 +242,7 @@ def setting(where: dict[str, dict[str, Any]]) -> str:
     machines: dict[str, list[str]] = defaultdict(list)
     for run, made in where.items():
         machines[made["accelerator"] or f"{made['hardware']}, cores used: {made['cores']}"].append(run)
-    last = {machine: max(where[run]["created_utc"] for run in runs)[:10] for machine, runs in machines.items()}
+    last = {machine: max(where[run]["created_utc"] or "" for run in runs)[:10] for machine, runs in machines.items()}
     most = max(machines, key=lambda machine: len(machines[machine]))
     text = f"Measured on {most} (last on {last[most]})"
     for machine in machines.keys() - {most}:

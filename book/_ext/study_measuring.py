@@ -142,7 +142,7 @@ def _costs_sentence(found: dict[str, Any]) -> str:
     """What the cost model is worth."""
     text = f"Each of {found['jobs']} published jobs, foretold from the others, is typically off by a factor of {found['factor']:.2f}"
     if found.get("gpu_factor"):
-        text += f", those on a GPU, foretold from those without, by {found['gpu_factor']:.2f}"
+        text += f", those on a GPU, to which two constants were fitted, by {found['gpu_factor']:.2f}"
     if found["memory_factor"]:
         text += f"; where memory was measured, jobs held {found['memory_factor']:.1f} times what is foretold"
     return (

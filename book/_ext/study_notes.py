@@ -126,19 +126,19 @@ def joules(summary: Summary) -> str:
         if row["policy"] == base and row.get("joules_per_token") is not None and math.isfinite(row["joules_per_token"])
     ]
     if not rows:
-        return "Joules were not counted: this machine has no counter that can be read."
+        return "Joules were not counted here."
     rows.sort(key=lambda row: row["batch_size"])
     told = [
         f"{number(row['joules_per_token'])} J at {row['batch_size']} row{'s' * (row['batch_size'] > 1)}, drawing {row['watts']:.0f} W"
         for row in rows
     ]
-    text = f"A token of `{base}` costs {', and '.join(told)}"
+    text = f"A token of `{base}` costs {'; '.join(told)}"
     least, most = rows[0], rows[-1]
     if most["batch_size"] > least["batch_size"]:
         ratio, more = (most["joules_per_token"] / least["joules_per_token"], most["watts"] / least["watts"])
         text += (
-            f": {most['batch_size'] / least['batch_size']:g} times as many rows draw {number(more)} times the power, and a token takes "
-            f"{number(1 / ratio)} times {'less' if ratio < 1 else 'as little'}"
+            f". {most['batch_size'] / least['batch_size']:g} times as many rows draw {number(more)} times the power, and a token takes "
+            f"{number(ratio)} times the joules"
         )
     return f"{text} (medians over blocks, prompt included)."
 
@@ -204,7 +204,7 @@ def weights(stages: Mapping[str, Any], others: Mapping[str, Any]) -> str:
     own, other = adapters(stages), adapters(others)
     shared = [name for name in other if name in own]
     if not shared:
-        return "no policy is in both studies."
+        return "others than those of the other pages."
     trained_anew = [name for name in shared if own[name] != other[name]]
     if not trained_anew:
         return "the same weights as on the other pages, other problems."

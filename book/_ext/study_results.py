@@ -40,11 +40,11 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 KEY = re.compile(r"\{\{\s*(\w+)\s*\}\}")
-ASSET = re.compile(r"_results/((?:(?:ds1000|gpu)/)?(?:figures/\w+\.svg|tables/\w+\.csv|csv/\w+\.csv))")
 NEEDS = dict.fromkeys(("ds1000", "ds1000-full"), " PROBLEMS=path/to/ds1000.jsonl.gz")  # what is no part of the project
 PUBLISHED = ("laptop-full", "laptop")  # what the book is of, unless asked for another: the fullest that there is
 # The chapters beside it, by what their keys and assets begin with: the fullest profile that has results.
 BESIDE = {"ds1000": ("ds1000-full", "ds1000"), "gpu": ("embedded-gpu",)}
+ASSET = re.compile(rf"_results/((?:(?:{'|'.join(BESIDE)})/)?(?:figures/\w+\.svg|tables/\w+\.csv|csv/\w+\.csv))")
 STAGES = ("align", "generate", "grade", "throughput", "speculate", "analyse")
 EMBEDDED = "SmolLM2-135M-Instruct"
 
@@ -324,10 +324,11 @@ def prepare(app: Sphinx, config: Config) -> None:
         if beside.reason is None:
             study_notebooks.stage(beside.folder / "lab", source / "lab", f"-{name}")
         absent = f"*not measured yet (`{beside.command}`)*"
-        text |= dict.fromkeys((key for key in keys if key.startswith(f"{name}_")), absent)
+        text |= dict.fromkeys((key for key in keys - set(text) if key.startswith(f"{name}_")), absent)
         text |= {f"{name}_{key}": value for key, value in substitutions(beside).items()}
         text |= {f"{name}_notice": notice(beside, lacking), f"{name}_command": f"`{beside.command}`"}
-        text[f"{name}_weights"] = study_notes.weights(results.stages, beside.stages)
+        if beside.reason is None:
+            text[f"{name}_weights"] = study_notes.weights(results.stages, beside.stages)
     unknown = sorted(keys - set(text) - {"notice"})
     if unknown and not results.reason:
         missing.append("values " + ", ".join(f"`{key}`" for key in unknown))

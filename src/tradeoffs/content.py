@@ -225,7 +225,10 @@ def _values(value: Any) -> Iterator[str]:
 
 
 def hub_commit(model: str) -> str | None:
-    """Which commit the hub's cache holds for a model that is named without one, such as `main`; None for a folder or without a cache."""
+    """Which commit the hub's cache holds for a model that is named by a branch or by none; None for a folder, or where nothing is cached.
+
+    Data sets from the hub are pinned by the program itself.
+    """
     repo, _, revision = model.partition("@")
     if repo.count("/") != 1 or Path(model).exists():
         return None
@@ -297,6 +300,15 @@ def changes(before: Content | None, now: Content) -> list[str]:
 def code_changed(before: Content | None, now: Content) -> bool:
     """Whether rows that are there were made by other code; other parameters and inputs are seen by the stages themselves."""
     return before is None or (before.source, before.versions) != (now.source, now.versions)
+
+
+def fetched_meanwhile(job: Job, begun: Content) -> Content:
+    """What a job that has ended was made from: with the commit of a hub model that it fetched itself, which nobody knew when it began."""
+    model = str(filled(job.stage, job.parameters).get("model", ""))
+    commit = hub_commit(model)
+    if commit is None or model in begun.inputs:
+        return begun
+    return begun._replace(inputs=dict(sorted((begun.inputs | {model: commit}).items())))
 
 
 def complete(job: Job, root: Path = Path()) -> bool:

@@ -4,7 +4,7 @@ A job's limit is the time that its operations take at the machine's arithmetic r
 how much, earlier runs tell, as the share of the limit that jobs of the same stage (and method) reached on the machine whose ceilings
 were measured. On another machine the same share is assumed, and said to be. A GPU besides waits for its processor, which starts every
 layer of every pass anew: with a small model that is nearly all of the time. What the model is worth is shown on the earlier runs, each
-foretold from the others; those on a GPU, from those on CPUs.
+foretold from the others; those on a GPU from those on CPUs, but for two constants that were fitted to them.
 
 Source: operations, Kaplan et al. 2020 (arXiv 2001.08361, section 2.1); roofline, Williams et al. 2009; activations, Korthikanti et al.
 2022 (arXiv 2205.05198, section 4.1: 34 s b h bytes a layer in 16 bit, attention's own left out, which fused kernels do not keep).
@@ -27,7 +27,7 @@ from tradeoffs.records import Record
 BYTES = 2  # a weight or a key in 16 bit
 OPTIMISER = 16  # bytes a trained (LoRA) parameter: its 32-bit copy, gradient and two moments
 PROMPT_TOKENS = {"bundled": 156, "ds1000": 362}  # of a problem, on average, as the embedded model's tokenizer counts
-# Seconds until a GPU's processor has started a layer, and from a job's start to its work: medians of the published `embedded-gpu` run,
+# Seconds until a GPU's processor has started a layer, and from a job's start to its work: fitted to the published `embedded-gpu` run,
 # on an NVIDIA H200 with transformers as it comes (18 ms a decoding step of 30 layers, at 1 row and at 64).
 LAUNCH_S, START_S = 0.6e-3, 12.0
 SAMPLED_TOGETHER = 64  # rows, see `tradeoffs.preferences.sampling`
@@ -181,7 +181,7 @@ def cost(stage: str, given: Mapping[str, Any], of: Shape) -> Cost:
         parts = [
             _decoded(of, blocks * timed * size, size, p["prompt_tokens"], p["new_tokens"]) for size in p["batch_sizes"]
         ]
-        flops, moved, launches = (sum(getattr(part, of) for part in parts) for of in ("flops", "moved", "launches"))
+        flops, moved, launches = (sum(getattr(part, name) for part in parts) for name in ("flops", "moved", "launches"))
         return Cost(flops, moved, max(part.memory for part in parts), launches=launches)
     if stage == "speculate":
         part = _decoded(of, limit * len(p["policies"]), 1, prompt, p["max_new_tokens"])
@@ -241,6 +241,8 @@ def runs(records: Iterable[tuple[str, Record]]) -> list[Run]:
         given = record.parameters
         if record.stage == "grade":
             given = given | {"limit": record.counts.get("planned", 0)}
+        if record.counts.get("completed", 0) < record.counts.get("planned", 0):
+            continue  # ended by its minutes
         needed, peak = cost(record.stage, given, of), record.summary.get("peak_memory_mib")
         held = peak * 2**20 if peak else None
         on_cpu = 0.0 if record.provenance.accelerator else LIBRARIES_BYTES
@@ -360,13 +362,11 @@ def text(lines: Sequence[Mapping[str, Any]], device: Device, known: Sequence[Run
     )
     told = foretold(known)
     for where, own in (
-        ("", [t for t in told if not t.run.launches]),
-        (" on a GPU", [t for t in told if t.run.launches]),
+        (", foretold from the others,", [t for t in told if not t.run.launches]),
+        (" on a GPU, to which two constants were fitted,", [t for t in told if t.run.launches]),
     ):
         if factor := typical_factor(own):
-            rows.append(
-                f"Each earlier run{where}, foretold from the others, was typically off by a factor of {factor:.2f}."
-            )
+            rows.append(f"Each earlier run{where} was typically off by a factor of {factor:.2f}.")
     if held := memory_factor(known):
         rows.append(f"Where memory was measured, jobs held {held:.1f} times what is foretold (median).")
     return "\n".join(rows)

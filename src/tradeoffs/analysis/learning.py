@@ -92,18 +92,24 @@ def first_met(steps: pd.DataFrame) -> dict[str, Any]:
             (mean verdict of the step's samples, 0 to 1).
 
     Returns:
-        `seeds`, `steps` (the fewest of a run), and in points `true`, `shuffled`, `difference`, `low`, `high` (Student's 95 % interval
-        over seeds).
+        `seeds`, `steps` (the fewest of a run), and in points `before` (the first step: the start policy), `true`, `shuffled`, `difference`,
+        `low`, `high` (Student's 95 % interval over seeds).
 
     Source: progressive validation, Blum, Kalai and Langford 1999, COLT.
     """
+    before = 100 * float(steps.loc[steps["step"] == 1, "reward"].mean())
     later = steps[steps["step"] > 1]
     # runs of one token budget may differ by a step at their end
     last = later.groupby(["seed", "shuffled"])["step"].max().unstack().min(axis=1)
     later = later[later["step"] <= later["seed"].map(last)]
     means = 100 * later.pivot_table(index="seed", columns="shuffled", values="reward", aggfunc="mean").dropna()
     difference, low, high = mean_interval((means[False] - means[True]).tolist())
-    found = {"true": float(means[False].mean()), "shuffled": float(means[True].mean()), "difference": difference}
+    found = {
+        "before": before,
+        "true": float(means[False].mean()),
+        "shuffled": float(means[True].mean()),
+        "difference": difference,
+    }
     return found | {"low": low, "high": high, "seeds": len(means), "steps": int(last.min()) - 1}
 
 

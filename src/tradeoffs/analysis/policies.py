@@ -103,7 +103,7 @@ def count_columns(rows: pd.DataFrame) -> pd.DataFrame:
         graded_tokens=rows["tokens"].where(paid, 0),
         graded_seconds=rows["seconds"].where(paid | ~drawn, 0.0),
         joules=joules,
-        graded_joules=joules.where(paid | ~drawn, 0.0),
+        graded_joules=joules.where(paid | ~drawn, 0.0 * joules),
         graded_prompt_tokens=rows["prompt_tokens"].where(paid, 0),
         **{f"graded_{name}": rows[name].where(paid, 0.0) if name in rows else np.nan for name in WORK},
     )

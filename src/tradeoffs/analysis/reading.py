@@ -115,9 +115,21 @@ def _arm(runs: Path, arm: str, records: dict[str, Record], missing: list[Gap]) -
     here = timed is not None and hardware(timed) == hardware(made)
     ceilings = timed.summary.get("ceilings") if timed and here else None
     known = (model.get("weight_bytes"), model.get("kv_bytes_per_token"), model.get("parameters") or 0.0)
-    # What the device's counter told of the whole run: an answer's part is that of its seconds.
-    joules = (model.get("energy_j") or math.nan) * joined["seconds"] / joined["seconds"].sum()
-    return work(joined, *known, ceilings).assign(arm=arm, joules=joules)
+    return work(joined, *known, ceilings).assign(arm=arm, joules=joules(joined, model.get("energy_j")))
+
+
+def joules(answers: pd.DataFrame, counted: float | None) -> pd.Series:
+    """Each answer's part of the joules that the device counted while all were decoded: that of its seconds.
+
+    Args:
+        answers: `seconds` (of decoding) and `judge_s`.
+        counted: joules; None where nothing was counted.
+
+    Returns:
+        NaN throughout where nothing was counted, and where a judge of best of n worked, whose joules were not.
+    """
+    judged = bool((answers["judge_s"] > 0).any())
+    return (counted or math.nan) * (math.nan if judged else 1.0) * answers["seconds"] / answers["seconds"].sum()
 
 
 def _seeds(runs: Path, arm: str, seeds: Sequence[int], records: dict[str, Record], missing: list[Gap]) -> pd.DataFrame:

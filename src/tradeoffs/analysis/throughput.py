@@ -422,7 +422,7 @@ def roofline(timings: pd.DataFrame, told: Mapping[str, Any]) -> list[dict[str, A
     Returns:
         Rows: `policy`, `batch_size`, `context` (mean live tokens of a row), `tokens_per_s` (decoding, medians over blocks), `limit` (the
         same at t_roof), `share` of it, `bytes_share_kv`, the part of the bytes that are keys and values, and `joules_per_token` and `watts`
-        over prefill and decoding (medians over blocks; NaN where no counter told them).
+        over prefill and decoding (medians over blocks; NaN where a counter did not tell them in every block).
 
     Source: see `tradeoffs.inference.roofline`.
     """
@@ -447,8 +447,8 @@ def roofline(timings: pd.DataFrame, told: Mapping[str, Any]) -> list[dict[str, A
                 "limit": limit,
                 "share": rate / limit,
                 "bytes_share_kv": cached / moved,
-                "joules_per_token": float((energy / (size * n)).median()),
-                "watts": float((energy / (part["prefill_s"] + part["decode_s"])).median()),
+                "joules_per_token": float((energy / (size * n)).median(skipna=False)),
+                "watts": float((energy / (part["prefill_s"] + part["decode_s"])).median(skipna=False)),
             }
         )
     return rows
