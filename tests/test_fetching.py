@@ -310,7 +310,7 @@ def test_interrupted_it_goes_on_in_the_middle_of_a_file(hub: Hub, place: Place, 
     time.sleep(1)  # for what was sent to arrive
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and "interrupted; the same command goes on from here" in err
+    assert process.returncode == 130 and "interrupted; the same command goes on from here" in err, err
     [part] = place.parts()
     assert part.read_bytes() == big[: 20 << 20] and "model.safetensors" not in place.files()
     hub.stops.clear()
