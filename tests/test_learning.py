@@ -95,7 +95,9 @@ def test_pairs_count_by_their_lead_in_nats_and_are_told_as_shares_besides() -> N
     assert learning.objective(rows.assign(margin=[2.5, -1.0]), {}).tolist() == [2.5, -1.0]
     found = {"true": 76.4, "shuffled": 63.9, "difference": 12.5, "low": -10.1, "high": 35.1, "seeds": 3}
     told = study_learning.pairs_sentence(found)
-    assert "in 76.4 % of held-out pairs, 63.9 % after shuffled ones: 12.5 points (-10.1 to 35.1)" in told
+    assert (
+        "in 76.4 % of held-out pairs, 63.9 % after shuffled ones: a difference of 12.5 points (-10.1 to 35.1)" in told
+    )
     assert study_learning.pairs_sentence({}) == ""
 
 

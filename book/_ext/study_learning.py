@@ -118,6 +118,13 @@ def sentence(row: dict[str, str]) -> str:
     return f"{text}: {between}. At this budget learning is not shown."
 
 
+def _compared(text: str, found: dict[str, Any], rest: str) -> str:
+    """End a sentence on true against shuffled with their difference in points, and what follows from it."""
+    if math.isnan(found["low"]):
+        return f"{text}; one seed gives no interval."
+    return f"{text}: a difference of {found['difference']:.1f} points ({found['low']:.1f} to {found['high']:.1f}){rest}"
+
+
 def pairs_sentence(found: dict[str, Any]) -> str:
     """Say of how many held-out pairs the chosen answer is ahead."""
     if not found:
@@ -126,33 +133,25 @@ def pairs_sentence(found: dict[str, Any]) -> str:
         f"Against the start policy, the chosen answer gains on the rejected one in {found['true']:.1f} % of held-out pairs, "
         f"{found['shuffled']:.1f} % after shuffled ones"
     )
-    if math.isnan(found["low"]):
-        return f"{text}; one seed gives no interval."
-    return (
-        f"{text}: {found['difference']:.1f} points ({found['low']:.1f} to {found['high']:.1f}). This was looked at first; the lead, "
-        "which tells more of each pair, after it."
-    )
+    return _compared(text, found, ". This was looked at first; the lead, which tells more of each pair, after it.")
 
 
 def first_met_sentence(found: dict[str, Any]) -> str:
     """What the samples of RLVR's own steps show, on tasks that were new to it."""
     if not found:
         return ""
-    unit = (
+    text = (
         f"On tasks met for the first time while it trained, after its first update ({found['steps']} steps, {found['seeds']} seeds), "
         f"{found['true']:.1f} % of samples passed with true rewards and {found['shuffled']:.1f} % with shuffled ones, "
         f"{found['before']:.1f} % before any update"
     )
-    if math.isnan(found["low"]):
-        return f"{unit}; one seed gives no interval."
-    between = f"a difference of {found['difference']:.1f} points ({found['low']:.1f} to {found['high']:.1f})"
     if found["low"] <= 0:
         verdict = "learning is not shown there"
     elif found["true"] > found["before"]:
         verdict = "true rewards teach"
     else:
         verdict = "true rewards keep what shuffled ones lose, and gain nothing over the start policy"
-    return f"{unit}: {between}; {verdict}. This measure was added after the other had been seen."
+    return _compared(text, found, f"; {verdict}. This measure was added after the other had been seen.")
 
 
 def overall(rows: list[dict[str, str]]) -> str:
@@ -245,7 +244,7 @@ def setting(where: dict[str, dict[str, Any]]) -> str:
     last = {machine: max(where[run]["created_utc"] or "" for run in runs)[:10] for machine, runs in machines.items()}
     most = max(machines, key=lambda machine: len(machines[machine]))
     text = f"Measured on {most} (last on {last[most]})"
-    for machine in machines.keys() - {most}:
+    for machine in (name for name in machines if name != most):
         text += f"; {', '.join(f'`{run}`' for run in sorted(machines[machine]))} on {machine} ({last[machine]})"
     return f"{text}."
 

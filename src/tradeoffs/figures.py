@@ -476,8 +476,6 @@ def roofline(table: pd.DataFrame) -> Figure:
         table: `roofline.csv`.
     """
     rows = table.assign(estimate=100 * table["share"].astype(float), low=np.nan, high=np.nan, reason=None)
-    place = {policy: n for n, policy in enumerate(dict.fromkeys(table["policy"]))}
-    rows = rows.assign(place=rows["policy"].map(place)).sort_values(["place", "batch_size"])
     rows["name"] = [f"{p}, {n} row{'s' * (n > 1)}" for p, n in zip(rows["policy"], rows["batch_size"], strict=True)]
     figure, (axis,) = _figure(0.9 + 0.44 * max(1, len(rows)))
     axis.set_xlabel("decoding speed (% of the limit that memory and arithmetic set)")

@@ -222,7 +222,9 @@ def _throughput(runs: Runs, base: str) -> dict[str, Any]:
         model = (float(told["weight_bytes"]), float(told["kv_bytes_per_token"]))
         if base in order:
             found["controls"] = controls(every, base, *model)
-        found["roofline"] = sorted(roofline(plain, told), key=lambda row: order.index(row["policy"]))
+        found["roofline"] = sorted(
+            roofline(plain, told), key=lambda row: (order.index(row["policy"]), row["batch_size"])
+        )
     pilot = runs.timings[runs.timings["kind"] == "pilot"]
     if pilot["block"].nunique() > 1:
         told_before = foretell(pilot, int(asked["blocks"]), margin, max(1, len(order) - 1))
