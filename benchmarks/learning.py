@@ -132,7 +132,7 @@ def measured(kept: Path) -> list[Outcome]:
 def parameters(run: str, seed: int, shuffled: bool, work: Path) -> AlignParameters:
     """The parameters of one run."""
     given = RUNS[run] | {"seed": seed, "shuffle_rewards": shuffled, "out": str(folder(work, run, seed, shuffled))}
-    given |= sources(run)
+    given |= sources(run) | {"workers": max(2, (os.cpu_count() or 2) // 4)}
     if run != "sft":
         given["start"] = str(work / start_of(run) / "adapter")
     return AlignParameters(**given)

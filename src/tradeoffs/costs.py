@@ -30,7 +30,7 @@ PROMPT_TOKENS = {"bundled": 156, "ds1000": 362}  # of a problem, on average, as 
 # Seconds until a GPU's processor has started a layer, and from a job's start to its work: fitted to the published `embedded-gpu` run,
 # on an NVIDIA H200 with transformers as it comes (18 ms a decoding step of 30 layers, at 1 row and at 64).
 LAUNCH_S, START_S = 0.6e-3, 12.0
-SAMPLED_TOGETHER = 64  # rows, see `tradeoffs.preferences.sampling`
+SAMPLED_TOGETHER = 64  # rows; a GPU takes up to 256, where a step or a round has so many
 LIBRARIES_BYTES = 0.8e9  # of a process that has loaded PyTorch and a tokenizer
 
 

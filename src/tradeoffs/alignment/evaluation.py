@@ -17,7 +17,7 @@ from tradeoffs.alignment.likelihood import lay_out, look
 from tradeoffs.inference.engine import Completion, Prompt, decode
 from tradeoffs.models import Policy
 from tradeoffs.preferences.data import Pair
-from tradeoffs.preferences.sampling import SAMPLED_TOGETHER, judging, prompt_ids
+from tradeoffs.preferences.sampling import judging, prompt_ids, together
 from tradeoffs.records import Row
 from tradeoffs.tasks.examples import Example
 
@@ -80,7 +80,7 @@ def evaluate(
         for k in range(samples)
     ]
     batches = decode(
-        policy, wanted, max_new_tokens=max_new_tokens, temperature=temperature, batch_size=SAMPLED_TOGETHER, seed=seed
+        policy, wanted, max_new_tokens=max_new_tokens, temperature=temperature, batch_size=together(policy), seed=seed
     )
     found = sorted((row for batch in batches for row in batch), key=lambda row: row.key)
     with judging(examples, of.reward_model, of.base, workers) as judgement:

@@ -26,7 +26,8 @@ from tradeoffs.tasks.examples import Example
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-SAMPLED_TOGETHER = 64  # rows; more gain little on two cores, and the key-value cache grows
+# Rows of a batch, by device. More gain little on two cores, and the key-value cache grows; a GPU takes a step's time for one row as for 64.
+SAMPLED_TOGETHER = {"cpu": 64, "cuda": 256}
 TIME_LIMIT_S = 10.0  # training tasks take milliseconds; a candidate that runs longer is as bad as one that crashes
 
 
@@ -59,6 +60,11 @@ class Rated(Row):
         return Reward(self.helpfulness, self.verbosity)
 
 
+def together(policy: Policy) -> int:
+    """How many responses a policy samples at a time; which tokens they get does not depend on it."""
+    return SAMPLED_TOGETHER[policy.model.device.type]
+
+
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, example: Example, angle: float | None = None) -> list[int]:
     """The tokens of an example's rendered prompt."""
     ids: Any = tokenizer.apply_chat_template(example.messages(angle), add_generation_prompt=True, return_dict=False)
@@ -75,13 +81,15 @@ def sample(
     temperature: float,
     max_new_tokens: int,
     seed: int,
-    batch_size: int = SAMPLED_TOGETHER,
+    batch_size: int = 0,
 ) -> list[Response]:
     """Draw `samples` responses to each example, appended to `folder/responses.jsonl`; a second call does only what is missing.
 
     Args:
         angles: DPA's direction for each example, or None for the plain system prompt.
+        batch_size: rows at a time; 0: as many as suit the device.
     """
+    batch_size = batch_size or together(policy)
     prompts = []
     for example, angle in zip(examples, angles, strict=True):
         ids = prompt_ids(policy.tokenizer, example, angle)
@@ -156,7 +164,7 @@ def respond(
             wanted,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
-            batch_size=SAMPLED_TOGETHER,
+            batch_size=together(policy),
             seed=seed,
             on_token=on_token,
         )
