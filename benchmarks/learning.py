@@ -317,16 +317,19 @@ def summarise(kept: Path) -> None:
         for row in measured(kept)
     ]
     rows = pd.DataFrame(flat).reindex(columns=[*Outcome.model_fields, *HeldOut.model_fields]).drop(columns=["held_out"])
-    rows["objective"] = learning.objective(
-        rows,
-        {run: given["weights"] for run, given in RUNS.items() if "weights" in given and run not in ("rlvr", "dpa")},
-    )
+    weights = {
+        run: given["weights"] for run, given in RUNS.items() if "weights" in given and run not in ("rlvr", "dpa")
+    }
+    trained = RUNS["dpa"]["angles"]
+    rows["objective"] = learning.objective(rows, weights, trained)
     write_text(
         kept / "weights.json",
         json.dumps({run: given["weights"] for run, given in RUNS.items() if "weights" in given}) + "\n",
     )
+    budgets = {run: RUNS[run]["token_budget"] for run in RUNS if run in set(rows["run"])}
+    write_text(kept / "budgets.json", json.dumps(budgets) + "\n")
     ran = [run for run in RUNS if run in set(rows["run"])]
-    table = learning.effects(rows[rows["run"].isin(ran)])
+    table = learning.effects(rows[rows["run"].isin(ran)], learning.before(rows, weights, trained))
     figures_made = {}
     if len(table):
         table = table.set_index("run").loc[[run for run in ran if run in set(table["run"])]].reset_index()
@@ -346,6 +349,7 @@ def summarise(kept: Path) -> None:
         write_text(kept / "directions.csv", matrix.to_csv(index_label="asked"))
         write_text(kept / "dominance.csv", learning.dominance(dpa).to_csv(index=False))
         write_text(kept / "monotone.json", json.dumps(learning.monotone(dpa)) + "\n")
+        write_text(kept / "front.json", json.dumps(learning.front(dpa, rows[rows["run"].isin(FIXED)])) + "\n")
         asked = [row for row in read_jsonl(kept / "steered.jsonl") if row["settings"] == settings("dpo")]
         if asked:
             columns = ["run", "seed", "angle", "words", "tokens", "helpfulness", "verbosity"]
@@ -367,7 +371,9 @@ def summarise(kept: Path) -> None:
         if len(steps) and (own := [run for run in runs if run in set(steps["run"])]):
             part = steps[steps["run"].isin(own)]
             part = part.sort_values("run", key=lambda names: names.map(own.index), kind="stable")
-            figures_made[f"curves_{family}"] = figures.learning_curves(part)
+            curves = learning.curves(part)
+            write_text(kept / f"curves_{family}.csv", curves.to_csv(index=False, float_format="%.5g"))
+            figures_made[f"curves_{family}"] = figures.learning_curves(curves)
     for name, figure in figures_made.items():
         write_text(kept / f"{name}.svg", figures.to_svg(figure))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -101,51 +102,93 @@ DOMINANCE = pd.DataFrame(
 )
 
 
+def turned(
+    rho: list[float], rises: bool = True, ends: tuple[float, float, float] = (30.0, 20.0, 40.0)
+) -> dict[str, Any]:
+    return {"monotone": rises, "spearman": rho, "pooled": [1.0, 0.9, 1.0], "ends": list(ends)}
+
+
 @pytest.mark.parametrize(
     ("rho", "rises", "low", "expected"),
     [
         ([1.0, 0.95, 0.9], True, 1.0, claims.SUPPORTED),
-        ([1.0, 0.6, 0.9], True, 1.0, claims.REFUTED),
-        ([1.0, 1.0, 1.0], False, 1.0, claims.REFUTED),
-        ([1.0, 1.0, 1.0], True, -0.1, claims.REFUTED),
+        ([1.0, 0.6, 0.9], True, 1.0, claims.UNTESTABLE),
+        ([1.0, 1.0, 1.0], False, 1.0, claims.UNTESTABLE),
+        ([1.0, 1.0, 1.0], True, -0.1, claims.UNTESTABLE),
         ([1.0], True, 1.0, claims.UNMEASURED),
     ],
 )
 def test_c7_needs_every_seed_every_step_and_every_direction(
     rho: list[float], rises: bool, low: float, expected: str
 ) -> None:
-    found = claims.c7({"monotone": rises, "spearman": rho}, DOMINANCE.assign(low=low))
-    assert found.verdict == expected
+    assert claims.c7(turned(rho, rises), DOMINANCE.assign(low=low)).verdict == expected
 
 
-def test_c5_needs_both_ends_apart() -> None:
-    told = {"monotone": True, "spearman": [1.0, 1.0]}
-    assert claims.c5(told, DIAL).verdict == claims.SUPPORTED
-    assert claims.c5(told, DIAL.assign(verbosity_low=31.0)).verdict == claims.REFUTED
+def test_c7_needs_own_prompts_that_are_the_best_and_is_refuted_by_one_that_is_clearly_worse() -> None:
+    other = DOMINANCE.assign(best_prompt=[90.0, 90.0])
+    assert claims.c7(turned([1.0, 1.0]), other).verdict == claims.UNTESTABLE
+    assert claims.c7(turned([1.0, 1.0]), DOMINANCE.assign(low=-9.0, high=-1.0)).verdict == claims.REFUTED
+    assert claims.c7(turned([1.0, 1.0], ends=(-5.0, -9.0, -1.0)), DOMINANCE).verdict == claims.REFUTED
 
 
-def test_c4_compares_slopes() -> None:
-    rows = pd.DataFrame(
-        [
-            {
-                "run": run,
-                "words": "",
-                "seed": seed,
-                "angle": angle,
-                "tokens": 20 + slope * angle / 45 + 0.1 * seed * angle / 45,
-            }
-            for run, slope in (("dpo", 0.0), ("dpa", 5.0))
-            for seed in range(3)
-            for angle in (-45.0, 0.0, 45.0)
-        ]
+def test_c5_needs_both_ends_apart_and_as_much_of_the_plane() -> None:
+    front = {"ratio": [1.02, 0.97, 1.07], "policies": 2}
+    found = claims.c5(turned([1.0, 1.0]), DIAL, front)
+    assert found.verdict == claims.SUPPORTED
+    assert (
+        "dominates 1.02 (0.97 to 1.07) times the area of 2 policies" in found.measured
+        and "one adapter for 2" in found.measured
     )
-    assert claims.c4(rows).verdict == claims.SUPPORTED
-    assert "dpa: 5.10" in claims.c4(rows).measured
-    swapped = rows.assign(run=rows["run"].map({"dpo": "dpa", "dpa": "dpo"}))
-    assert claims.c4(swapped).verdict == claims.REFUTED
+    assert claims.c5(turned([1.0, 1.0], ends=(10.0, -1.0, 21.0)), DIAL, front).verdict == claims.UNTESTABLE
+    assert claims.c5(turned([1.0, 1.0], ends=(-10.0, -19.0, -1.0)), DIAL, front).verdict == claims.REFUTED
+    assert claims.c5(turned([1.0, 0.5]), DIAL, front).verdict == claims.UNTESTABLE
+    assert claims.c5(turned([1.0, 1.0]), DIAL, {}).verdict == claims.UNTESTABLE
+    assert claims.c5(turned([1.0, 1.0]), DIAL, front | {"ratio": [0.97, 0.9, 1.04]}).verdict == claims.UNTESTABLE
+    assert claims.c5(turned([1.0, 1.0]), DIAL, front | {"ratio": [0.8, 0.7, 0.9]}).verdict == claims.REFUTED
+
+
+def steered(slope: float, brief: float) -> pd.DataFrame:
+    rows = [
+        {"run": run, "words": "", "seed": seed, "angle": angle, "tokens": 20 + (own + 0.1 * seed) * angle / 45}
+        for run, own in (("dpo", slope), ("dpa", 5.0))
+        for seed in range(3)
+        for angle in (-45.0, 0.0, 45.0)
+    ]
+    rows += [
+        {
+            "run": "dpo",
+            "words": words,
+            "seed": seed,
+            "angle": math.nan,
+            "tokens": 25 + change + 0.2 * seed * bool(words),
+        }
+        for seed in range(3)
+        for words, change in (("", 0.0), ("Be brief.", brief))
+    ]
+    return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize(
+    ("slope", "brief", "expected"),
+    [
+        (0.0, 0.0, claims.SUPPORTED),  # follows neither
+        (5.0, 0.0, claims.REFUTED),  # follows directions
+        (0.0, -6.0, claims.REFUTED),  # follows plain words
+        (1.9, 0.0, claims.UNTESTABLE),  # its interval holds both
+    ],
+)
+def test_c4_asks_whether_dpo_follows_directions_or_plain_words(slope: float, brief: float, expected: str) -> None:
+    found = claims.c4(steered(slope, brief))
+    assert found.verdict == expected
+    assert "dpa: 5.10" in found.measured and "(Be brief.): 25.0 tokens become" in found.measured
+
+
+def test_c4_needs_dpo_and_more_seeds_than_one() -> None:
+    rows = steered(0.0, 0.0)
     assert claims.c4(rows[rows["run"] == "dpa"]).verdict == claims.UNMEASURED
-    one = claims.c4(rows[(rows["run"] == "dpo") | (rows["seed"] == 0)])
+    one = claims.c4(rows[rows["seed"] == 0])
     assert one.verdict == claims.UNMEASURED and "One seed allows no claim" in one.measured and "nan" not in one.measured
+    assert claims.c4(rows[rows["angle"].notna()]).verdict == claims.UNTESTABLE  # never asked in plain words
 
 
 def graded(passed: dict[str, int], problems: int) -> pd.DataFrame:
@@ -164,6 +207,27 @@ def graded(passed: dict[str, int], problems: int) -> pd.DataFrame:
 def test_c8_is_a_test_of_non_inferiority(dpa: int, dpo: int, problems: int, expected: str) -> None:
     assert claims.c8(graded({"a": dpa, "b": dpo}, problems), "a", "b", 500, 0).verdict == expected
     assert claims.c8(graded({"a": dpa}, problems), "a", "", 500, 0).verdict == claims.UNMEASURED
+
+
+def test_c8_compares_at_matched_length_too() -> None:
+    rows = graded({"dpa-0": 300, "dpa-90": 100, "dpo": 300}, 900)
+    rows["tokens"] = rows["arm"].map({"dpa-0": 20, "dpa-90": 10, "dpo": 10})
+    alone = claims.c8(rows, "dpa-0", "dpo", 500, 0)
+    assert alone.verdict == claims.UNTESTABLE and "No direction answers within 10 %" in alone.measured
+    found = claims.c8(rows, "dpa-0", "dpo", 500, 0, ["dpa-0", "dpa-90"])
+    assert found.verdict == claims.REFUTED  # as long as DPO's, and passes far less
+    assert (
+        "dpa-90 less dpo on 900 problems: -22.2 points" in found.measured
+        and "at 10 against 10 tokens" in found.measured
+    )
+    rows.loc[rows["arm"] == "dpa-90", "status"] = rows.loc[rows["arm"] == "dpo", "status"].to_numpy()
+    assert claims.c8(rows, "dpa-0", "dpo", 500, 0, ["dpa-0", "dpa-90"]).verdict == claims.SUPPORTED
+
+
+def test_more_splits_of_the_same_responses_do_not_narrow_a_range() -> None:
+    rng = np.random.default_rng(0)
+    widths = [np.ptp(claims.over_splits(rng.normal(5, 1, n).tolist())[1:]) for n in (100, 10_000)]
+    assert widths[1] == pytest.approx(3.92, abs=0.1) and widths[0] == pytest.approx(3.92, abs=0.8)
 
 
 def test_the_ledger_is_whole_with_nothing_measured(tmp_path: Path) -> None:

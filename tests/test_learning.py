@@ -127,13 +127,17 @@ def dial_rows(slope: float) -> pd.DataFrame:
     for seed in range(3):
         for angle in (-45.0, 0.0, 45.0):
             verbosity = 50 + slope * angle + seed
-            rows.append({"seed": seed, "angle": angle, "verbosity": verbosity, "helpfulness": 60.0, "tokens": 20})
+            for key in range(4):
+                told = {"verbosity": verbosity + key, "helpfulness": 60.0, "tokens": 20}
+                rows.append({"seed": seed, "angle": angle, "key": key} | told)
     return pd.DataFrame(rows)
 
 
 def test_a_dial_that_works_is_monotone_and_served_best_by_its_own_prompts() -> None:
     rows = dial_rows(0.3)
-    assert learning.monotone(rows) == {"monotone": True, "spearman": [1.0, 1.0, 1.0]}
+    found = learning.monotone(rows)
+    assert found["monotone"] and found["spearman"] == [1.0, 1.0, 1.0] and found["pooled"] == [1.0, 1.0, 1.0]
+    assert found["ends"] == pytest.approx([27.0, 27.0, 27.0])
     matrix = learning.directions(rows)
     # Along -45 degrees brevity counts, along 45 verbosity; along 0 all prompts serve alike here.
     assert matrix[-45.0].idxmax() == -45.0 and matrix[45.0].idxmax() == 45.0
@@ -143,8 +147,71 @@ def test_a_dial_that_works_is_monotone_and_served_best_by_its_own_prompts() -> N
 
 def test_a_dial_that_is_turned_the_wrong_way_is_not_called_monotone() -> None:
     rows = dial_rows(-0.3)
-    assert not learning.monotone(rows)["monotone"]
+    found = learning.monotone(rows)
+    assert not found["monotone"] and found["pooled"] == [-1.0, -1.0, -1.0] and found["ends"][2] < 0
     assert (learning.dominance(rows).set_index("angle")["margin"][[-45.0, 45.0]] < 0).all()
+
+
+def test_a_rank_correlation_of_noise_is_told_with_an_interval_that_holds_0() -> None:
+    rng = np.random.default_rng(3)
+    cells = [(seed, angle, key) for seed in range(3) for angle in (-90.0, -45.0, 0.0, 45.0, 90.0) for key in range(20)]
+    rows = pd.DataFrame(cells, columns=["seed", "angle", "key"]).assign(verbosity=rng.normal(50, 20, len(cells)))
+    _, low, high = learning.monotone(rows)["pooled"]
+    assert low < 0 < high
+
+
+def test_dominated_area_by_hand_and_as_a_ratio() -> None:
+    # (60, 40) and (40, 60): 60 x 40 and 20 more of height at width 40; for the brief 60 x 60, which holds 40 x 40
+    assert learning.area([(60.0, 40.0), (40.0, 60.0)]) == pytest.approx((60 * 40 + 40 * 20 + 60 * 60) / 2)
+    assert learning.area([(60.0, 40.0), (50.0, 30.0)]) == pytest.approx((60 * 40 + 60 * 60 + 50 * 10) / 2)
+    one = pd.DataFrame(
+        {"seed": [0, 0, 1, 1], "angle": [-90.0, 90.0] * 2, "helpfulness": 60.0, "verbosity": [40.0, 60.0] * 2}
+    )
+    fixed = one.rename(columns={"angle": "run"})
+    assert learning.front(one, fixed) == {"ratio": pytest.approx([1.0, 1.0, 1.0]), "policies": 2}
+    worse = learning.front(one.assign(helpfulness=[30.0, 30.0, 31.0, 31.0]), fixed)["ratio"]
+    assert worse[0] == pytest.approx(61 / 120) and worse[1] < worse[0] < worse[2]
+    assert learning.front(one, fixed.iloc[:0]) == {}
+
+
+def test_what_was_not_trained_has_no_objective_and_the_start_has_that_of_each_run() -> None:
+    rows = pd.DataFrame(
+        {"run": "dpa", "helpfulness": [50.0] * 3, "verbosity": [30.0] * 3, "angle": [-90.0, -45.0, 90.0]}
+    )
+    found = learning.objective(rows.assign(nll=np.nan), {}, [-90.0, 90.0])
+    assert found[0] == pytest.approx(-30) and math.isnan(found[1]) and found[2] == pytest.approx(30)
+    start = pd.DataFrame(
+        {
+            "run": ["start", "start-code", "start-code"],
+            "helpfulness": [50.0, 100.0, 20.0],
+            "verbosity": [30.0, 1.0, 2.0],
+        }
+    )
+    told = learning.before(start, {"rsft": [0.5, -1.0]}, [-90.0, 0.0])
+    assert told == pytest.approx({"rsft": -5.0, "dpa": (-30 + 50) / 2, "rlvr": 50.0, "dpo-pairs": 0.0})
+
+
+def test_of_many_runs_without_effect_few_are_said_to_learn() -> None:
+    """Adjusted for their number: of 40 runs without any effect, 100 times, one is said to learn in at most 5 % of the times."""
+    rng = np.random.default_rng(4)
+    false = 0
+    for _ in range(100):
+        rows = [
+            {"run": f"r{run}", "seed": seed, "shuffled": kind, "objective": rng.normal()}
+            for run in range(40)
+            for seed in range(3)
+            for kind in (False, True)
+        ]
+        false += bool(learning.effects(pd.DataFrame(rows))["learns"].any())
+    assert false <= 10
+
+
+def test_a_run_that_only_loses_less_is_not_said_to_gain() -> None:
+    (found,) = learning.effects(outcomes(5.0), {"rsft": 57.0}).to_dict("records")
+    row = {name: str(value) for name, value in found.items()}
+    assert "from 57.0 before training" in study_learning.sentence(row)
+    assert "over the start policy nothing is gained" in study_learning.sentence(row)
+    assert "It learns" in study_learning.sentence(row | {"before": "50.1"})
 
 
 rewards = st.lists(st.tuples(st.floats(0, 100), st.floats(0, 100)), min_size=1, max_size=30)

@@ -19,7 +19,7 @@ import study_tables as tables
 COMMAND = "python benchmarks/learning.py"
 COST = "python benchmarks/alignment.py"
 FIGURES = ("learning", "price", "dial", "plane", "curves_imitation", "curves_selection", "curves_reinforcement")
-DATA = ("effects", "dial", "directions")
+DATA = ("effects", "dial", "directions", "dominance", "curves_imitation", "curves_selection", "curves_reinforcement")
 SENTENCES = ("sft", "dpo", "dpo-pairs", "rsft", "rrhf", "dpa", "ppo", "rloo", "rlvr")
 
 
@@ -35,16 +35,29 @@ def _points(run: str, text: str) -> str:
 
 def effects_table(rows: list[dict[str, str]]) -> tables.Table:
     """Lay out `effects.csv`."""
-    head = ["Run", "True rewards", "Shuffled", "Difference", "95 % interval", "Seeds", "Learns"]
+    head = [
+        "Run",
+        "Start policy",
+        "True rewards",
+        "Shuffled",
+        "Difference",
+        "95 % interval",
+        "Adjusted p",
+        "Seeds",
+        "Learns",
+    ]
     body = []
     for row in rows:
         run = row["run"]
-        shown = [_points(run, row[name]) for name in ("true", "shuffled", "difference", "low", "high")]
+        shown = [
+            _points(run, row.get(name, "")) for name in ("before", "true", "shuffled", "difference", "low", "high")
+        ]
         body.append(
             [
                 f"`{run}`",
-                *shown[:3],
-                f"{shown[3]} to {shown[4]}",
+                *shown[:4],
+                f"{shown[4]} to {shown[5]}",
+                f"{float(row['p_adjusted']):.3f}" if row.get("p_adjusted") else "–",
                 row["seeds"],
                 "yes" if row["learns"] == "True" else "not shown",
             ]
@@ -103,16 +116,25 @@ def _mean(rows: list[dict[str, str]], name: str) -> float:
 def sentence(row: dict[str, str]) -> str:
     """Say what one run's row shows."""
     run = row["run"]
-    shown = {name: _points(run, row[name]) for name in ("true", "shuffled", "difference", "low", "high")}
+    shown = {
+        name: _points(run, row.get(name, "")) for name in ("before", "true", "shuffled", "difference", "low", "high")
+    }
     unit = {"sft": "nats a token", "dpo-pairs": "nats (the chosen answer's lead over the rejected one's)"}.get(
         run, "points"
     )
     text = f"`{run}` reached {shown['true']} {unit} with true rewards and {shown['shuffled']} with shuffled ones"
+    if shown["before"] != "–":
+        text += f", from {shown['before']} before training"
     if shown["low"] == "–":
         return f"{text}; one seed gives no interval."
     between = f"a difference of {shown['difference']} ({shown['low']} to {shown['high']}, {row['seeds']} seeds)"
     if row["learns"] == "True":
-        return f"{text}: {between}. It learns."
+        gained = not row.get("before") or float(row["true"]) > float(row["before"])
+        return f"{text}: {between}. " + (
+            "It learns."
+            if gained
+            else "True rewards keep what shuffled ones lose; over the start policy nothing is gained."
+        )
     if float(row["high"]) < 0:
         return f"{text}: {between}. It does worse than its control."
     return f"{text}: {between}. At this budget learning is not shown."
@@ -234,6 +256,29 @@ def substitutions(results: Path) -> dict[str, str]:
     }
     found = {key: value for key, value in text.items() if value}
     return dict.fromkeys(missing, f"*Not measured yet: `{COMMAND}` does it.*") | found
+
+
+def budgets(results: Path, stages: dict[str, Any]) -> dict[str, str]:
+    """Say how much the study's aligned policies were trained beside those that learning is shown with."""
+    own = sorted(
+        {
+            int(record["parameters"]["token_budget"])
+            for name, record in stages.items()
+            if name.startswith("align-")
+            and record["parameters"].get("start")
+            and record["parameters"].get("token_budget")
+        }
+    )
+    tried = _provenance(results / "learning" / "budgets.json")
+    learns = {row["run"] for row in _read(results / "learning" / "effects.csv") if row["learns"] == "True"}
+    if not own or not learns & set(tried):
+        return {}
+    most = sorted((tried[run], run) for run in learns if run in tried)
+    text = (
+        f"an aligned policy of the study had {' or '.join(f'{n:,}' for n in own)} tokens; those that {{ref}}`sec-learning` shows to learn "
+        f"had {most[0][0]:,} (`{most[0][1]}`) to {most[-1][0]:,} (`{most[-1][1]}`)."
+    )
+    return {"align_budgets": text}
 
 
 def setting(where: dict[str, dict[str, Any]]) -> str:

@@ -312,6 +312,7 @@ def prepare(app: Sphinx, config: Config) -> None:
     text = (
         substitutions(results)
         | study_learning.substitutions(folder)
+        | study_learning.budgets(folder, results.stages)
         | study_measuring.answers(folder / "benchmarks")
         | {"profile": f"`{profile}`", "command": f"`{results.command}`", "launch": study_launch.links(source.parent)}
     )

@@ -566,26 +566,25 @@ def learning(effects: pd.DataFrame) -> Figure:
     return _settle(figure)
 
 
-CURVES = {"dpo": "accuracy", "rrhf": "accuracy", "ppo": "reward", "rloo": "reward", "rlvr": "reward"}
-
-
-def learning_curves(steps: pd.DataFrame) -> Figure:
-    """What did training see? One panel a run, true rewards against shuffled ones, each line the mean of the seeds.
+def learning_curves(curves: pd.DataFrame) -> Figure:
+    """What did training see? One panel a run, true rewards against shuffled ones: the mean of the seeds, and the range of them.
 
     Args:
-        steps: rows of `TrainingStep` with `run`, `seed` and `shuffled`.
+        curves: `tradeoffs.analysis.learning.curves`.
     """
-    runs = list(dict.fromkeys(steps["run"]))
+    runs = list(dict.fromkeys(curves["run"]))
     figure, axes = _figure(0.4 + 1.9 * math.ceil(len(runs) / 3), 3, math.ceil(len(runs) / 3))
     for axis in axes[len(runs) :]:
         axis.set_visible(False)
     for axis, run in zip(axes, runs, strict=False):
-        column = CURVES.get(run, "loss")
-        own = steps[(steps["run"] == run) & (steps["kind"] == "step")]
+        own = curves[curves["run"] == run]
+        column = own["measure"].iloc[0]
         for shuffled, colour in ((True, GREY), (False, BLUE)):
-            line = own[own["shuffled"] == shuffled].groupby("step")[column].mean()
+            line = own[own["shuffled"] == shuffled]
             if len(line):
-                axis.plot(line.index, line.to_numpy(float), color=colour, linewidth=1.4)
+                axis.plot(line["step"], line["mean"].to_numpy(float), color=colour, linewidth=1.4)
+                low, high = line["least"].to_numpy(float), line["most"].to_numpy(float)
+                axis.fill_between(line["step"], low, high, color=colour, alpha=0.18, linewidth=0)
         axis.set_title(run, color=GREY, fontsize=FONT_PT, loc="left")
         axis.set(xlabel="step", ylabel={"loss": "loss (nats)", "accuracy": "pairs right", "reward": "reward"}[column])
         axis.margins(y=0.15)

@@ -1,8 +1,9 @@
 """Reinforcement learning from verifiable rewards: GRPO whose reward is the grader's verdict, 1 for a pass and 0 for anything else.
 
 For k samples of one prompt with verdicts V_i: A_i = (V_i - mean) / std, a clipped policy-gradient step with A_i on every token, and
-beta times the KL divergence from the policy that training starts from. The tasks are generated; evaluation problems are never among
-them. The grader says `failed` where a program tampers with its test, so that cheating is not rewarded.
+beta times the KL divergence from the policy that training starts from; the mean is over all tokens of the step (DAPO, arXiv 2503.14476),
+and the divergence's gradient the unbiased one (DeepSeek-V3.2, arXiv 2512.02556), as TRL has them by default. The tasks are generated;
+evaluation problems are never among them. The grader says `failed` where a program tampers with its test, so that cheating is not rewarded.
 
 Source: DeepSeekMath (GRPO), arXiv 2402.03300, section 4.1; TRL's GRPOTrainer.
 """

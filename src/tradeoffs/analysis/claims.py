@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,6 +36,11 @@ SIDES = [
 ]
 COLUMNS = ["claim", "text", "where", "shows", "test", "measured", "verdict"]
 TAU = 0.9  # Kendall's tau and Spearman's rho from which on an order counts as kept
+FLAT = 2.0  # tokens of an answer, per 45 degrees: within it a length counts as not following the angle
+ALIKE = 0.1  # of the length: two policies within it answer at the same length
+FRONT = (
+    0.95  # of the area that policies trained for one trade-off each dominate: one policy with as much serves as well
+)
 FREE = 1.0  # points of utility that the larger group may lose
 INFERIOR = 0.02  # of the pass rate: the margin within which two policies count as competitive
 LEARNING = "python benchmarks/learning.py"
@@ -76,13 +81,16 @@ CLAIMS = {
         "Popular RLHF frameworks do not adapt to user-dependent preference.",
         "DPA, abstract, and its figure of helpfulness against verbosity.",
         "Single points for SFT and DPO where DPA is a curve; neither was asked for a direction.",
-        "DPO's policy asked for directions: the slope of length over the angle, beside DPA's.",
+        "DPO's policy asked for directions in the words that DPA's is trained on, and in plain words to be brief. A slope of its length "
+        f"over the angle within {FLAT:g} tokens per 45 degrees, and no brevity on request, support the claim; following either does not.",
     ),
     "c5": Claim(
         "With DPA one LLM serves users with different preferences.",
         "DPA, the same figure.",
         "One model over ten directions: verbosity 42 to 59, helpfulness 69 to 81.",
-        "One policy asked for five directions: in every seed a rank correlation of angle and verbosity of at least 0.9, the ends apart.",
+        "One policy asked for five directions or more: rank correlation of angle and verbosity at least 0.9 in every seed, verbosity at "
+        "the ends apart, and at least as large a part of the plane of both attributes dominated as by policies trained for one trade-off "
+        f"each (hypervolume, {100 * FRONT:g} % of theirs).",
     ),
     "c6": Claim(
         "The DPA study aligns Mistral-7B.",
@@ -94,15 +102,15 @@ CLAIMS = {
         "DPA gives arithmetic control over helpfulness against verbosity.",
         "DPA, abstract and figures of rewards; the only claim that the report itself calls verified.",
         "Monotone curves; no error bars, seeds or tests beyond the trained range in abstract, README and figures.",
-        "Mean verbosity monotone over five angles, rank correlation of at least 0.9 in every seed, and each direction's own prompt better "
-        "for it than the others on average, with intervals over seeds.",
+        "Mean verbosity monotone over five angles or more, rank correlation of at least 0.9 in every seed, and each direction best served "
+        "by its own prompt: the best of all, and by its interval over seeds better than the others on average.",
     ),
     "c8": Claim(
         "DPA is competitive with DPO.",
         "DPA, abstract and AlpacaEval table of the model card.",
         "12.1 % against 11.0 % of wins, at 1,775 against 1,445 characters; at equal length about one point less.",
-        "Pass rates, which neither was selected by: DPA's policy asked for helpfulness against DPO's, with a margin of "
-        f"{100 * INFERIOR:g} points.",
+        f"Pass rates, which neither was selected by, with a margin of {100 * INFERIOR:g} points: DPA's policy asked for helpfulness "
+        "against DPO's, and at matched length: asked for the direction whose answers are about as long as DPO's.",
     ),
     "c9": Claim(
         "Linear scalarisation uses R = v1 * helpfulness + v2 * verbosity.",
@@ -139,6 +147,15 @@ def number(values: tuple[float, float, float]) -> str:
     return f"{values[0]:.2f} ({values[1]:.2f} to {values[2]:.2f})"
 
 
+def over_splits(values: Sequence[float]) -> tuple[float, float, float]:
+    """A mean over random splits of one pool of responses, and the range of the middle 95 % of them.
+
+    Not an interval of the mean, which more splits of the same responses would make as small as one likes.
+    """
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(np.mean(values)), float(low), float(high)
+
+
 def missing(what: str, command: str) -> Finding:
     """Nothing to judge by."""
     return Finding(f"{what} missing; made by: `{command}`", UNMEASURED)
@@ -170,8 +187,8 @@ def c2(groups: pd.DataFrame) -> Finding:
     for share, part in groups.groupby("share"):
         sides = {str(name): own for name, own in part.groupby("group")}
         small, large = sides["detailed"], sides["brief"]
-        gain = mean_with_interval((small["regret_scalar"] - small["regret_direction"]).tolist())
-        price = mean_with_interval((large["regret_direction"] - large["regret_scalar"]).tolist())
+        gain = over_splits((small["regret_scalar"].to_numpy() - small["regret_direction"].to_numpy()).tolist())
+        price = over_splits((large["regret_direction"].to_numpy() - large["regret_scalar"].to_numpy()).tolist())
         holds.append(gain[1] > 0 and price[1] <= FREE)
         parts.append(
             f"{100 * float(str(share)):.0f} % brief: the others lose {small['regret_scalar'].mean():.1f} points with one reward and "
@@ -191,18 +208,18 @@ def c3(groups: pd.DataFrame) -> Finding:
         weights = part["group"].map({"brief": float(str(share)), "detailed": 1 - float(str(share))})
         each = part.assign(one=weights * part["accuracy_scalar"], two=weights * part["accuracy_direction"])
         sums = each.groupby("repeat")[["one", "two"]].sum()
-        gain = mean_with_interval((sums["two"] - sums["one"]).tolist())
+        gain = over_splits((sums["two"] - sums["one"]).tolist())
         holds.append(gain[1] > 0)
         least = float(part["conflict"].mean()) * min(float(str(share)), 1 - float(str(share)))
         parts.append(
-            f"{100 * float(str(share)):.0f} % brief: {percent(mean_with_interval(sums['one'].tolist()))} against "
-            f"{percent(mean_with_interval(sums['two'].tolist()))}; {100 * least:.0f} % cannot be right for any single order"
+            f"{100 * float(str(share)):.0f} % brief: {percent(over_splits(sums['one'].tolist()))} against "
+            f"{percent(over_splits(sums['two'].tolist()))}; {100 * least:.0f} % cannot be right for any single order"
         )
     return Finding("; ".join(parts) + ".", SUPPORTED if all(holds) else REFUTED)
 
 
 def c4(steered: pd.DataFrame) -> Finding:
-    """DPO's policy does not follow the direction asked for, and DPA's does."""
+    """DPO's policy follows neither directions nor a plain request; DPA's slope stands beside it."""
     if steered.empty:
         return missing("answers of DPO's policy to prompts with directions", LEARNING)
     slopes = {
@@ -210,18 +227,23 @@ def c4(steered: pd.DataFrame) -> Finding:
         for run, part in steered.groupby("run")
     }
     text = "; ".join(f"{run}: {number(value)} tokens per 45 degrees" for run, value in slopes.items()) + "."
-    plain = steered[steered["run"].eq("dpo") & steered["angle"].isna()]
-    if plain["words"].fillna("").nunique() > 1:
-        lengths = plain.groupby(plain["words"].fillna(""))["tokens"].mean()
-        text += " Asked in plain words, dpo: " + "; ".join(
-            f"{words or 'nothing'}: {length:.1f} tokens" for words, length in lengths.items()
-        )
-    if "dpo" not in slopes or "dpa" not in slopes:
+    if "dpo" not in slopes:
         return Finding(text, UNMEASURED)
-    if any(math.isnan(limit) for value in slopes.values() for limit in value):
+    plain = steered[steered["run"].eq("dpo") & steered["angle"].isna()]
+    brief = (math.nan,) * 3
+    if plain["words"].fillna("").nunique() > 1:
+        lengths = plain.assign(asked=plain["words"].fillna("").ne("")).groupby(["seed", "asked"])["tokens"].mean()
+        change = lengths.unstack()
+        brief = mean_interval((change[True] - change[False]).tolist())
+        said = " ".join(sorted(set(plain["words"].fillna("")) - {""}))
+        text += f" dpo asked in plain words ({said}): {change[False].mean():.1f} tokens become {change[True].mean():.1f}, {number(brief)}."
+    _, low, high = slopes["dpo"]
+    if math.isnan(low):
         return Finding(f"{text} One seed allows no claim.", UNMEASURED)
-    flat = slopes["dpo"][2] < slopes["dpa"][1]
-    return Finding(text, SUPPORTED if flat and slopes["dpa"][1] > 0 else REFUTED)
+    if low > FLAT or high < -FLAT or brief[2] < 0:
+        return Finding(text, REFUTED)
+    flat = -FLAT < low and high < FLAT
+    return Finding(text, SUPPORTED if flat and not math.isnan(brief[1]) else UNTESTABLE)
 
 
 def _slope(rows: pd.DataFrame) -> float:
@@ -229,8 +251,8 @@ def _slope(rows: pd.DataFrame) -> float:
     return float(45 * np.polyfit(means.index.to_numpy(dtype=float), means.to_numpy(), 1)[0])
 
 
-def c5(monotone: Mapping[str, Any], dial: pd.DataFrame) -> Finding:
-    """One policy is brief or detailed as it is asked."""
+def c5(monotone: Mapping[str, Any], dial: pd.DataFrame, front: Mapping[str, Any]) -> Finding:
+    """One policy is brief or detailed as it is asked, and serves as much of the plane as policies for one trade-off each."""
     if dial.empty:
         return missing("DPA's answers to five directions", f"{LEARNING} --methods dpa")
     rho = [float(value) for value in monotone["spearman"]]
@@ -240,13 +262,23 @@ def c5(monotone: Mapping[str, Any], dial: pd.DataFrame) -> Finding:
     )
     seeds = f"{len(rho)} seed{'s' * (len(rho) != 1)}"
     text = (
-        f"Rank correlation of angle and verbosity in {seeds}: {', '.join(f'{r:.2f}' for r in rho)}. Asked for {first['angle']:g} and "
-        f"{last['angle']:g} degrees: {moved}."
+        f"{len(dial)} directions. Rank correlation of angle and verbosity in {seeds}: {', '.join(f'{r:.2f}' for r in rho)}; of the means "
+        f"over seeds {number(tuple(monotone['pooled']))}. Asked for {first['angle']:g} and {last['angle']:g} degrees: {moved}; verbosity "
+        f"{number(tuple(monotone['ends']))} apart."
     )
+    area = (math.nan,) * 3
+    if front:
+        area = tuple(front["ratio"])
+        text += (
+            f" It dominates {number(area)} times the area of {front['policies']} policies trained for one trade-off each, with one adapter "
+            f"for {front['policies']}."
+        )
     if len(rho) < 2:
         return Finding(f"{text} One seed allows no claim.", UNMEASURED)
-    apart = last["verbosity_low"] > first["verbosity_high"]
-    return Finding(text, SUPPORTED if min(rho) >= TAU and apart else REFUTED)
+    _, low, high = monotone["ends"]
+    if high <= 0 or area[2] < FRONT:
+        return Finding(text, REFUTED)
+    return Finding(text, SUPPORTED if min(rho) >= TAU and low > 0 and area[1] >= FRONT else UNTESTABLE)
 
 
 def c7(monotone: Mapping[str, Any], dominance: pd.DataFrame) -> Finding:
@@ -267,16 +299,60 @@ def c7(monotone: Mapping[str, Any], dominance: pd.DataFrame) -> Finding:
     )
     if len(rho) < 2:
         return Finding(f"{text} One seed allows no claim.", UNMEASURED)
-    holds = monotone["monotone"] and min(rho) >= TAU and bool((dominance["low"] > 0).all())
-    return Finding(text, SUPPORTED if holds else REFUTED)
+    if monotone["ends"][2] <= 0 or bool((dominance["high"] < 0).any()):
+        return Finding(text, REFUTED)
+    holds = monotone["monotone"] and min(rho) >= TAU and bool((dominance["low"] > 0).all()) and best == len(dominance)
+    return Finding(text, SUPPORTED if holds else UNTESTABLE)
 
 
-def c8(answers: pd.DataFrame, dpa: str, dpo: str, draws: int, seed: int) -> Finding:
-    """DPA's pass rate is not lower than DPO's by more than the margin."""
+def c8(answers: pd.DataFrame, dpa: str, dpo: str, draws: int, seed: int, dials: Sequence[str] = ()) -> Finding:
+    """DPA's pass rate is not lower than DPO's by more than the margin, asked for helpfulness and at matched length.
+
+    Args:
+        answers: see `ledger`.
+        dpa, dpo: the arms.
+        dials: all arms of DPA's policy; the one whose answers are nearest in length to DPO's is compared, too.
+    """
     graded = answers[answers["status"].notna() & (answers["status"] != "unavailable")]
-    sides = {name: graded[graded["arm"] == name] for name in (dpa, dpo)}
-    if any(part.empty for part in sides.values()):
+    lengths = graded.groupby("arm")["tokens"].mean()
+    if not {dpa, dpo} <= set(lengths.index):
         return missing(f"graded answers of {dpa} and {dpo}", "make study")
+    near = min(
+        (arm for arm in {dpa, *dials} & set(lengths.index)), key=lambda arm: (abs(lengths[arm] - lengths[dpo]), arm)
+    )
+    texts, verdicts = [], []
+    for arm in dict.fromkeys((dpa, near)):
+        found = _pass_rate_gap(graded[graded["arm"].isin([arm, dpo])], arm, dpo, draws, seed)
+        if found is None:
+            return Finding("too few problems for an interval", UNMEASURED)
+        (gap, low, high), problems = found
+        texts.append(
+            f"{arm} less {dpo} on {problems} problems: {100 * gap:+.1f} points ({100 * low:.1f} to {100 * high:.1f}), at "
+            f"{lengths[arm]:.0f} against {lengths[dpo]:.0f} tokens an answer"
+        )
+        verdicts.append(SUPPORTED if low > -INFERIOR else REFUTED if high < -INFERIOR else UNTESTABLE)
+    matched = abs(lengths[near] - lengths[dpo]) <= ALIKE * lengths[dpo]
+    text = f"Pass rate of {'; '.join(texts)}. " + (
+        f"{near} answers at the same length"
+        if matched
+        else f"No direction answers within {100 * ALIKE:g} % of {dpo}'s length"
+    )
+    if REFUTED in verdicts:
+        return Finding(f"{text}.", REFUTED)
+    if matched and set(verdicts) == {SUPPORTED}:
+        return Finding(f"{text}.", SUPPORTED)
+    unclear = UNTESTABLE in verdicts
+    return Finding(
+        f"{text}; the interval holds both sides of the margin: too few problems to tell." if unclear else f"{text}.",
+        UNTESTABLE,
+    )
+
+
+def _pass_rate_gap(
+    graded: pd.DataFrame, one: str, other: str, draws: int, seed: int
+) -> tuple[tuple[float, float, float], int] | None:
+    """Difference of two arms' pass rates on the problems that both answered, with its interval, and how many they are."""
+    sides = {name: graded[graded["arm"] == name] for name in (one, other)}
     shared = set.intersection(*(set(part["problem_id"]) for part in sides.values()))
     sums = {}
     drawn = Resampling.draw(graded.loc[graded["problem_id"].isin(shared), "family"], draws, np.random.default_rng(seed))
@@ -284,20 +360,9 @@ def c8(answers: pd.DataFrame, dpa: str, dpo: str, draws: int, seed: int) -> Find
         own = part[part["problem_id"].isin(shared)]
         found = drawn.sums(own.assign(right=(own["status"] == "passed").astype(int), one=1), ["right", "one"])
         sums[name] = found["right"] / found["one"]
-    gap: Quantity = sums[dpa].minus(sums[dpo])
+    gap: Quantity = sums[one].minus(sums[other])
     low, high = interval(gap.draws, families=len(drawn.families))
-    length = {name: float(part["tokens"].mean()) for name, part in sides.items()}
-    if low is None or high is None:
-        return Finding("too few problems for an interval", UNMEASURED)
-    text = (
-        f"Pass rate of {dpa} less that of {dpo} on {len(shared)} problems: {100 * gap.point:+.1f} points "
-        f"({100 * low:.1f} to {100 * high:.1f}), at {length[dpa]:.0f} against {length[dpo]:.0f} tokens an answer."
-    )
-    if low > -INFERIOR:
-        return Finding(text, SUPPORTED)
-    if high < -INFERIOR:
-        return Finding(text, REFUTED)
-    return Finding(f"{text} The interval holds both sides of the margin: too few problems to tell.", UNTESTABLE)
+    return None if low is None or high is None else ((gap.point, low, high), len(shared))
 
 
 def c9() -> Finding:
@@ -337,7 +402,13 @@ def c10() -> Finding:
 
 
 def ledger(
-    answers: pd.DataFrame, learning: str, dpa: str = "", dpo: str = "", draws: int = 2000, seed: int = 0
+    answers: pd.DataFrame,
+    learning: str,
+    dpa: str = "",
+    dpo: str = "",
+    draws: int = 2000,
+    seed: int = 0,
+    dials: Sequence[str] = (),
 ) -> dict[str, pd.DataFrame]:
     """Test every claim on what there is.
 
@@ -345,6 +416,7 @@ def ledger(
         answers: see `tradeoffs.analysis.reading.Runs`.
         learning: folder of `benchmarks/learning.py`'s results; "" for none.
         dpa, dpo: arms that stand for the methods in c8; "" where there is none.
+        dials: all arms of DPA's policy.
 
     Returns:
         `claims` (see `COLUMNS`), `users` and `groups`, the simulations behind c1 to c3.
@@ -355,18 +427,16 @@ def ledger(
         pool = read_pool(folder / "outcomes.jsonl")
         users, groups = represent(pool, seed=seed), misspecification(pool, seed=seed)
     dial, dominance, steered = (_table(folder, f"{name}.csv") for name in ("dial", "dominance", "steered"))
-    monotone = (
-        json.loads((folder / "monotone.json").read_text()) if folder and (folder / "monotone.json").is_file() else {}
-    )
+    monotone, front = (_values(folder, f"{name}.json") for name in ("monotone", "front"))
     found = {
         "c1": c1(users),
         "c2": c2(groups),
         "c3": c3(groups),
         "c4": c4(steered),
-        "c5": c5(monotone, dial),
+        "c5": c5(monotone, dial, front),
         "c6": Finding("Not a matter of measurement.", UNTESTABLE),
         "c7": c7(monotone, dominance),
-        "c8": c8(answers, dpa, dpo, draws, seed),
+        "c8": c8(answers, dpa, dpo, draws, seed, dials),
         "c9": c9(),
         "c10": c10(),
     }
@@ -377,3 +447,8 @@ def ledger(
 def _table(folder: Path | None, name: str) -> pd.DataFrame:
     path = folder / name if folder else None
     return pd.read_csv(path) if path and path.is_file() else pd.DataFrame()
+
+
+def _values(folder: Path | None, name: str) -> dict[str, Any]:
+    path = folder / name if folder else None
+    return json.loads(path.read_text(encoding="utf-8")) if path and path.is_file() else {}

@@ -14,14 +14,18 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+ALPHA = 0.05
 RIGHT = 100.0  # helpfulness of a program that passes
 MEASURES = ("helpfulness", "verbosity", "tokens", "entropy", "kl")
 
 
-def objective(rows: pd.DataFrame, weights: Mapping[str, Sequence[float]]) -> pd.Series:
+def objective(
+    rows: pd.DataFrame, weights: Mapping[str, Sequence[float]], angles: Sequence[float] | None = None
+) -> pd.Series:
     """What each response is worth to the method that its policy was trained by.
 
     Args:
+        angles: the directions that DPA trained on: its objective is the mean over these, and what was asked for others has none; None: all.
         rows: columns `run`, `nll`, `helpfulness`, `verbosity`, `angle` (degrees, NaN without).
         weights: of the reward, by run; runs that are not named here are rewarded otherwise: `sft` by likelihood (minus the negative
             log-likelihood, nats a token), `rlvr` by verdicts (100 for a pass), rows with an angle along it, and rows with a `margin` by it
@@ -31,7 +35,8 @@ def objective(rows: pd.DataFrame, weights: Mapping[str, Sequence[float]]) -> pd.
     for run, (helpful, verbose) in weights.items():
         value = value.mask(rows["run"] == run, helpful * rows["helpfulness"] + verbose * rows["verbosity"])
     along = np.radians(rows["angle"].astype(float))
-    value = value.mask(rows["angle"].notna(), np.cos(along) * rows["helpfulness"] + np.sin(along) * rows["verbosity"])
+    trained = rows["angle"].notna() if angles is None else rows["angle"].astype(float).isin(list(angles))
+    value = value.mask(trained, np.cos(along) * rows["helpfulness"] + np.sin(along) * rows["verbosity"])
     value = value.mask(rows["run"] == "rlvr", 100.0 * (rows["helpfulness"] == RIGHT))
     if "margin" in rows:
         value = value.mask(rows["margin"].notna(), rows["margin"].astype(float))
@@ -47,15 +52,40 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
     return mean, mean - half, mean + half
 
 
-def effects(rows: pd.DataFrame) -> pd.DataFrame:
+def before(start: pd.DataFrame, weights: Mapping[str, Sequence[float]], angles: Sequence[float]) -> dict[str, float]:
+    """The objective of each run before any training: that of the policy it starts from, asked for no direction.
+
+    Args:
+        start: responses of both start policies: `run` (`start`, `start-code`), `helpfulness`, `verbosity`.
+        weights, angles: as for `objective`.
+
+    Returns:
+        By run. `dpo-pairs` is 0, as its margin is over the start policy; `sft` has none, as it starts from the model itself.
+    """
+    own, code = start[start["run"] == "start"], start[start["run"] == "start-code"]
+    found = {"dpo-pairs": 0.0}
+    if len(own):
+        mean = own[["helpfulness", "verbosity"]].mean().to_numpy(dtype=float)
+        found |= {run: float(np.dot(given, mean)) for run, given in weights.items()}
+        turned = np.radians(np.asarray(angles, dtype=float))
+        found["dpa"] = float(np.mean(np.cos(turned) * mean[0] + np.sin(turned) * mean[1]))
+    if len(code):
+        found["rlvr"] = float(100 * (code["helpfulness"] == RIGHT).mean())
+    return found
+
+
+def effects(rows: pd.DataFrame, start: Mapping[str, float] | None = None) -> pd.DataFrame:
     """True against shuffled rewards, a row a run.
 
     Args:
         rows: one row a response: `run`, `seed`, `shuffled`, `objective`, and the columns of `MEASURES`.
+        start: what `before` gives.
 
     Returns:
-        `run`, `seeds`, the mean objective of the two kinds (`true`, `shuffled`), `difference` with `low` and `high`, `learns` (the interval
-        is above 0), and `<measure>` with the mean of each measure after training on true rewards.
+        `run`, `seeds`, the mean objective before training (`before`) and after training of the two kinds (`true`, `shuffled`), `difference`
+        with `low` and `high` (Student's 95 % interval over seeds), `p` of no difference and `p_adjusted` for all runs (Benjamini and
+        Hochberg 1995), `learns` (true rewards are ahead and the adjusted p is below 0.05), and `<measure>` with the mean of each measure
+        after training on true rewards.
     """
     found: list[dict[str, Any]] = []
     for run, own in rows.groupby("run", sort=False):
@@ -63,22 +93,52 @@ def effects(rows: pd.DataFrame) -> pd.DataFrame:
         if not {True, False} <= set(means.columns):
             continue
         both = means.dropna()
-        difference, low, high = mean_interval((both[False] - both[True]).tolist())
+        gaps = (both[False] - both[True]).tolist()
+        difference, low, high = mean_interval(gaps)
         true = own[~own["shuffled"]]
         found.append(
             {
                 "run": run,
                 "seeds": len(both),
+                "before": (start or {}).get(str(run), math.nan),
                 "true": float(both[False].mean()),
                 "shuffled": float(both[True].mean()),
                 "difference": difference,
                 "low": low,
                 "high": high,
-                "learns": bool(low > 0),
+                "p": float(stats.ttest_1samp(gaps, 0.0).pvalue) if len(gaps) > 1 else math.nan,
+                "p_adjusted": math.nan,
+                "learns": False,
             }
             | {name: float(true[name].mean()) for name in MEASURES if name in true}
         )
-    return pd.DataFrame(found)
+    table = pd.DataFrame(found)
+    if len(table) and (told := table["p"].notna()).any():
+        table.loc[told, "p_adjusted"] = stats.false_discovery_control(table.loc[told, "p"])
+        table["learns"] = (table["difference"] > 0) & (table["p_adjusted"] < ALPHA)
+    return table
+
+
+# What a run's training curve shows; the others': its loss.
+CURVES = {"dpo": "accuracy", "rrhf": "accuracy", "ppo": "reward", "rloo": "reward", "rlvr": "reward"}
+
+
+def curves(steps: pd.DataFrame) -> pd.DataFrame:
+    """Training curves: what each step saw, on average over seeds and at the least and most.
+
+    Args:
+        steps: rows of `TrainingStep` with `run`, `seed` and `shuffled`.
+
+    Returns:
+        `run`, `measure` (`loss`, nats; `accuracy`, share of pairs; `reward`), `shuffled`, `step`, `mean`, `least`, `most`.
+    """
+    found = []
+    for run, own in steps[steps["kind"] == "step"].groupby("run", sort=False):
+        measure = CURVES.get(str(run), "loss")
+        table = own.groupby(["shuffled", "step"])[measure].agg(mean="mean", least="min", most="max").reset_index()
+        found.append(table.assign(run=run, measure=measure))
+    columns = ["run", "measure", "shuffled", "step", "mean", "least", "most"]
+    return pd.concat(found)[columns] if found else pd.DataFrame(columns=columns)
 
 
 def first_met(steps: pd.DataFrame) -> dict[str, Any]:
@@ -164,11 +224,68 @@ def dominance(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def monotone(rows: pd.DataFrame) -> dict[str, Any]:
-    """Whether mean verbosity rises with the angle: over all seeds, and Spearman's rank correlation of each seed."""
+def monotone(rows: pd.DataFrame, draws: int = 2000) -> dict[str, Any]:
+    """Whether verbosity rises with the angle.
+
+    Returns:
+        `monotone`: whether its mean over all seeds rises from each angle to the next; `spearman`: rank correlation of angle and mean, by
+        seed; `pooled`: that of the means over seeds, with the percentile interval of a bootstrap over prompts; `ends`: verbosity at the
+        last angle less that at the first, points, with Student's interval over seeds.
+    """
     means = rows.groupby("angle")["verbosity"].mean().sort_index().to_numpy()
-    each = [
-        float(stats.spearmanr(own.groupby("angle")["verbosity"].mean().sort_index(), range(own["angle"].nunique()))[0])
-        for _, own in rows.groupby("seed")
-    ]
-    return {"monotone": bool((np.diff(means) > 0).all()), "spearman": each}
+    by_seed = [own.groupby("angle")["verbosity"].mean().sort_index() for _, own in rows.groupby("seed")]
+    cells = rows.pivot_table(index="key", columns="angle", values="verbosity", aggfunc="mean").dropna().to_numpy()
+    places = np.random.default_rng(0).integers(0, len(cells), (draws, len(cells)))
+    drawn = cells[places].mean(axis=1)
+    ranks = stats.rankdata(drawn, axis=1)
+    steps = np.arange(ranks.shape[1]) - (ranks.shape[1] - 1) / 2
+    centred = ranks - ranks.mean(axis=1, keepdims=True)
+    spread = np.sqrt((centred**2).sum(axis=1) * (steps**2).sum())
+    rho = np.divide(centred @ steps, spread, out=np.zeros(draws), where=spread > 0)
+    return {
+        "monotone": bool((np.diff(means) > 0).all()),
+        "spearman": [float(stats.spearmanr(own, range(len(own)))[0]) for own in by_seed],
+        "pooled": [float(stats.spearmanr(means, range(len(means)))[0]), *np.percentile(rho, [2.5, 97.5]).tolist()],
+        "ends": list(mean_interval([float(own.iloc[-1] - own.iloc[0]) for own in by_seed])),
+    }
+
+
+def area(points: Sequence[tuple[float, float]]) -> float:
+    """Hypervolume of points (helpfulness, verbosity), both 0 to 100, for users who like detail and for users who like brevity.
+
+    The area of the plane that is no better than some point, reference (0, 0), once in (helpfulness, verbosity) and once in (helpfulness,
+    100 - verbosity); the mean of both, at most 10,000.
+
+    Source: Zitzler and Thiele 1999, IEEE Transactions on Evolutionary Computation 3(4) (hypervolume, there size of the space covered).
+    """
+    total = 0.0
+    for brief in (False, True):
+        covered = 0.0
+        for helpful, other in sorted(((h, 100 - v if brief else v) for h, v in points), reverse=True):
+            # from the most helpful down: what lies above all points before it
+            total += helpful * max(0.0, other - covered)
+            covered = max(covered, other)
+    return total / 2
+
+
+def front(dial: pd.DataFrame, fixed: pd.DataFrame) -> dict[str, Any]:
+    """The area that one policy dominates under its directions, in times that of policies trained for one trade-off each.
+
+    Args:
+        dial: DPA's responses: `seed`, `angle`, `helpfulness`, `verbosity`.
+        fixed: those of the others: `seed`, `run`, `helpfulness`, `verbosity`.
+
+    Returns:
+        `ratio` with Student's interval over seeds, and `policies`, how many the others are; {} where a side is missing.
+    """
+    if dial.empty or fixed.empty:
+        return {}
+
+    def areas(rows: pd.DataFrame, by: str) -> pd.Series:
+        means = rows.groupby(["seed", by])[["helpfulness", "verbosity"]].mean()
+        return pd.Series(
+            {seed: area(list(own.itertuples(index=False, name=None))) for seed, own in means.groupby("seed")}
+        )
+
+    ratios = (areas(dial, "angle") / areas(fixed, "run")).dropna()
+    return {"ratio": list(mean_interval(ratios.tolist())), "policies": int(fixed["run"].nunique())}

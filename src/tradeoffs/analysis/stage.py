@@ -313,6 +313,7 @@ def analyse(runs: Runs, parameters: AnalyseParameters) -> Study:
         *_competitors(runs.records),
         draws=parameters.draws,
         seed=parameters.seed,
+        dials=_dials(runs.records),
     )
     summary = found | _throughput(runs, order[0])
     summary["claims"] = claims["claims"].to_dict("records")
@@ -354,6 +355,15 @@ def _competitors(records: Mapping[str, Record]) -> tuple[str, str]:
         if method in found and record.parameters.get("angle") == (0.0 if method == "dpa" else None):
             found[method] = found[method] or name.removeprefix("generate-")
     return found["dpa"], found["dpo"]
+
+
+def _dials(records: Mapping[str, Record]) -> list[str]:
+    """The arms of DPA's policies, each asked for a direction."""
+    return [
+        name.removeprefix("generate-")
+        for name, record in records.items()
+        if name.startswith("generate-") and record.parameters.get("angle") is not None
+    ]
 
 
 def _aligned(records: Mapping[str, Record]) -> list[str]:

@@ -11,6 +11,7 @@ from tradeoffs.analysis.estimates import NO_DIFFERENCE, NOT_MEASURED
 from tradeoffs.records import Record
 
 WIDTH = 110
+OFTEN = 0.5  # share of answers cut at the cap from which on it is said
 REMEDY = "make study"
 THROUGHPUT_WORDS = {
     "equivalent": "equivalent within the margin",
@@ -170,8 +171,17 @@ def _answers(summary: Mapping[str, Any]) -> str:
     return (
         f"Left to stop by itself, {base} needs {_with_span(summary, 'tokens_per_answer', 'tokens')} and "
         f"{_with_span(summary, 'seconds_per_answer', 's')} an answer; relative to it, tokens per answer are "
-        f"{_compared(summary, 'tokens_per_answer')}; seconds per answer are {_compared(summary, 'seconds_per_answer')}."
+        f"{_compared(summary, 'tokens_per_answer')}; seconds per answer are {_compared(summary, 'seconds_per_answer')}.{_cut(summary)}"
     )
+
+
+def _cut(summary: Mapping[str, Any]) -> str:
+    """Say whose answers mostly end at the cap, since that decides their length and cost and may decide their pass rate."""
+    shares = {arm: row.get("cap_share", {}).get("estimate") for arm, row in summary["policies"].items()}
+    cut = [arm for arm, share in shares.items() if share is not None and share > OFTEN]
+    if not cut:
+        return ""
+    return f" Most answers of {' and '.join(cut)} are cut at the cap, which decides their length and cost and may decide their pass rate."
 
 
 def _missed(comparisons: Mapping[str, Any]) -> str:

@@ -1,0 +1,195 @@
+"""What TRL's trainers compute, as this study sets them up, against the methods' equations in float64: losses and gradients.
+
+Every batch of a real training is looked at. The reference reads one sequence at a time without any padding, from a copy of the policy in
+float64, so that padding, order and batching are tested as well. RRHF and PPO, whose losses are this study's own, are in `test_methods`.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tradeoffs.alignment import align, common
+from tradeoffs.parameters import AlignParameters
+from tradeoffs.preferences.rewards import Reward
+from tradeoffs.preferences.sampling import Judgement
+
+BETA = 0.2
+BASE: dict[str, Any] = dict(
+    dtype="float32",
+    domain="general",
+    steps=3,
+    batch_size=4,
+    lora_rank=4,
+    max_length=2048,
+    learning_rate=0.02,  # high, so that the policy has left its reference at the second step
+    beta=BETA,
+    prompts=4,
+    samples=4,
+    temperature=1.0,
+    max_new_tokens=8,
+    weights=[0.6, -0.8],
+)
+Rows = list[tuple[list[int], list[int]]]  # (prompt, completion) of each row, without padding
+Check = Callable[[Any, dict[str, Any], "Twin"], torch.Tensor]
+
+
+class Twin:
+    """The policy and its reference in float64, one sequence at a time."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = common.plain(copy.deepcopy(model)).double().eval()
+
+    def logps(self, prompt: list[int], completion: list[int], *, reference: bool = False) -> torch.Tensor:
+        """Log-probability of each token of a completion."""
+        ids = torch.tensor([prompt + completion])
+        if reference:
+            with self.model.disable_adapter(), torch.no_grad():
+                logits = self.model(input_ids=ids).logits[0]
+        else:
+            logits = self.model(input_ids=ids).logits[0]
+        assert logits.dtype == torch.float64
+        found = logits[len(prompt) - 1 : -1].log_softmax(-1)
+        return found.gather(1, torch.tensor(completion)[:, None])[:, 0]
+
+    def trained(self) -> list[torch.Tensor]:
+        return [p for p in self.model.parameters() if p.requires_grad]
+
+
+def sampled(inputs: dict[str, Any]) -> Rows:
+    """Rows of a trainer that samples: prompts padded on the left, completions on the right."""
+    sides = ("prompt", "completion")
+    return [
+        tuple(inputs[f"{side}_ids"][n][inputs[f"{side}_mask"][n].bool()].tolist() for side in sides)  # type: ignore[misc]
+        for n in range(len(inputs["prompt_ids"]))
+    ]
+
+
+def sft(trainer: Any, inputs: dict[str, Any], twin: Twin) -> torch.Tensor:
+    """Mean over the answers' tokens of minus their log-probability; prompts are not learnt."""
+    total, count = torch.zeros((), dtype=torch.float64), 0
+    for ids, labels in zip(inputs["input_ids"].tolist(), inputs["labels"].tolist(), strict=True):
+        scored = [n for n, label in enumerate(labels) if label != -100]
+        first, last = scored[0], scored[-1]
+        assert scored == list(range(first, last + 1)) and [ids[n] for n in scored] == [labels[n] for n in scored]
+        total = total - twin.logps(ids[:first], ids[first : last + 1]).sum()
+        count += len(scored)
+    return total / count
+
+
+def dpo(trainer: Any, inputs: dict[str, Any], twin: Twin) -> torch.Tensor:
+    """Rafailov et al. 2023, equation 7: minus log sigmoid(beta (log pi/ref of the chosen less that of the rejected)), mean over pairs."""
+    ratios = []
+    for ids, on, answer in zip(*(inputs[k] for k in ("input_ids", "attention_mask", "completion_mask")), strict=True):
+        prompt, completion = ids[on.bool() & ~answer.bool()].tolist(), ids[answer.bool()].tolist()
+        gain = twin.logps(prompt, completion).sum() - twin.logps(prompt, completion, reference=True).sum()
+        ratios.append(gain)
+    half = len(ratios) // 2
+    losses = [-(BETA * (w - z)).sigmoid().log() for w, z in zip(ratios[:half], ratios[half:], strict=True)]
+    return torch.stack(losses).mean()
+
+
+def rewarded(trainer: Any, rows: Rows) -> tuple[list[Reward], list[list[int]]]:
+    """Each row's reward, as the patched judge gives it, and the rows that answer the same prompt."""
+    texts = [trainer.processing_class.decode(completion, skip_special_tokens=True) for _, completion in rows]
+    groups = [[m for m, other in enumerate(rows) if other[0] == row[0]] for row in rows]
+    return [pretended(text) for text in texts], groups
+
+
+def rloo(trainer: Any, inputs: dict[str, Any], twin: Twin) -> torch.Tensor:
+    """Ahmadian et al. 2024, section 2.4: minus the mean of (R_i - mean of the others' R) log pi(y_i), R less beta log pi/ref."""
+    rows = sampled(inputs)
+    rewards, groups = rewarded(trainer, rows)
+    logps = [twin.logps(*row).sum() for row in rows]
+    worth = [
+        (0.6 * reward.helpfulness - 0.8 * reward.verbosity) / 100
+        - BETA * float(logp.detach() - twin.logps(*row, reference=True).sum())
+        for reward, logp, row in zip(rewards, logps, rows, strict=True)
+    ]
+    loss = torch.zeros((), dtype=torch.float64)
+    for n, group in enumerate(groups):
+        others = [worth[m] for m in group if m != n]
+        loss = loss - (worth[n] - sum(others) / len(others)) * logps[n]
+    return loss / len(rows)
+
+
+def rlvr(trainer: Any, inputs: dict[str, Any], twin: Twin) -> torch.Tensor:
+    """DeepSeekMath, equations 3 and 4, its mean taken over all tokens of the step (DAPO, equation 8).
+
+    A_i = (V_i - mean) / std on every token, and beta (ref/pi - log ref/pi - 1), weighted by pi over what it was when it sampled: that is 1,
+    but with it the gradient is that of the KL divergence (DeepSeek-V3.2, arXiv 2512.02556; TRL's default).
+    """
+    rows = sampled(inputs)
+    rewards, groups = rewarded(trainer, rows)
+    passed = torch.tensor([float(reward.helpfulness == 100) for reward in rewards], dtype=torch.float64)
+    loss, tokens = torch.zeros((), dtype=torch.float64), 0
+    for n, (row, group) in enumerate(zip(rows, groups, strict=True)):
+        own = passed[group]
+        advantage = (passed[n] - own.mean()) / (own.std() + 1e-4)  # 1e-4: TRL's guard against groups without any spread
+        logp, ref = twin.logps(*row), twin.logps(*row, reference=True)
+        kl = ((ref - logp).exp() - (ref - logp) - 1) * (logp - logp.detach()).exp()
+        loss = loss + (-advantage * logp + BETA * kl).sum()
+        tokens += len(row[1])
+    return loss / tokens
+
+
+def pretended(text: str) -> Reward:
+    """A reward that depends on the text alone: a model of random weights passes no task."""
+    number = int(hashlib.sha256(text.encode()).hexdigest()[:8], 16)
+    return Reward(100.0 if number % 2 else 20.0, float(number % 97))
+
+
+CHECKS: dict[str, tuple[Check, dict[str, Any]]] = {
+    "sft": (sft, {}),
+    "dpo": (dpo, {"samples": 2}),
+    "rloo": (rloo, {"batch_size": 8}),
+    "rlvr": (rlvr, {"batch_size": 8, "domain": "code"}),
+}
+
+
+@pytest.mark.parametrize("method", list(CHECKS))
+def test_loss_and_gradient_are_those_of_the_equation(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    check, changes = CHECKS[method]
+    seen: list[tuple[float, float]] = []
+
+    def watch(trainer: Any) -> None:
+        compute = trainer.compute_loss
+
+        def compared(model: Any, inputs: Any, *rest: Any, **named: Any) -> Any:
+            own = trainer.accelerator.unwrap_model(model)
+            twin = Twin(own)
+            found = compute(model, inputs, *rest, **named)
+            loss = found[0] if isinstance(found, tuple) else found
+            expected = check(trainer, inputs, twin)
+            if method in (
+                "sft",
+                "dpo",
+            ):  # where a policy is sampled anew for each step, only the gradient says anything
+                assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+            trained = [p for p in own.parameters() if p.requires_grad]
+            grads = torch.autograd.grad(loss, trained, retain_graph=True)
+            wanted = torch.autograd.grad(expected, twin.trained())
+            flat, right = (torch.cat([g.double().flatten() for g in gs]) for gs in (grads, wanted))
+            seen.append((float(right.norm()), float((flat - right).norm())))
+            return found
+
+        trainer.compute_loss = compared
+
+    def rewards(self: Judgement, responses: Any, on_verdict: Any = None) -> list[Reward]:
+        return [pretended(text) for _, text, _ in responses]
+
+    monkeypatch.setattr(common, "guard", watch)
+    monkeypatch.setattr(Judgement, "rewards", rewards)
+    given = BASE | {"method": method, "model": str(tiny), "out": str(tmp_path / "run")} | changes
+    align(AlignParameters(**given))
+    assert len(seen) == 3
+    assert any(size > 1e-3 for size, _ in seen)
+    assert all(error < 1e-3 * size + 1e-7 for size, error in seen), seen
