@@ -380,16 +380,13 @@ def summarise(kept: Path) -> None:
 
 def plane_points(rows: pd.DataFrame, turned: pd.DataFrame) -> pd.DataFrame:
     """DPA's directions, the scalarised policies and the start policy in the plane of both attributes."""
-    found = [
-        {"kind": "dpa", "label": f"{row['angle']:g}°"} | {name: row[name] for name in ("helpfulness", "verbosity")}
-        for row in turned.to_dict("records")
-    ]
+    found = [{"kind": "dpa", "label": f"{row['angle']:g}°"} | row for row in turned.to_dict("records")]
     fixed = {"scalarization-45m": "v at -45°", "scalarization-45p": "v at 45°", "start": "start"}
     for run, label in fixed.items():
         own = rows[(rows["run"] == run) & ~rows["shuffled"]]
         if len(own):
             kind = "start" if run.startswith("start") else "scalarisation"
-            found.append({"kind": kind, "label": label} | own[["helpfulness", "verbosity"]].mean().to_dict())
+            found.append({"kind": kind, "label": label} | learning.fixed(own))
     return pd.DataFrame(found)
 
 

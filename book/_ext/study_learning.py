@@ -286,7 +286,11 @@ def setting(where: dict[str, dict[str, Any]]) -> str:
     machines: dict[str, list[str]] = defaultdict(list)
     for run, made in where.items():
         machines[made["accelerator"] or f"{made['hardware']}, cores used: {made['cores']}"].append(run)
-    last = {machine: max(where[run]["created_utc"] or "" for run in runs)[:10] for machine, runs in machines.items()}
+    # runs from before dates were kept are dated by the commit that brought their rows
+    when = {
+        run: made["created_utc"] or (made.get("rows_committed") or {}).get("date", "") for run, made in where.items()
+    }
+    last = {machine: max(when[run] for run in runs)[:10] for machine, runs in machines.items()}
     most = max(machines, key=lambda machine: len(machines[machine]))
     text = f"Measured on {most} (last on {last[most]})"
     for machine in (name for name in machines if name != most):

@@ -614,6 +614,7 @@ def price(effects: pd.DataFrame, start: pd.Series) -> Figure:
     }
     for n, (axis, (name, label)) in enumerate(zip(axes, labels.items(), strict=True)):
         axis.plot(own[name], range(len(own)), "o", color=BLUE, markersize=6)
+        axis.hlines(range(len(own)), own[f"{name}_low"], own[f"{name}_high"], color=BLUE, linewidth=1.2)
         if name in start:
             axis.axvline(float(start[name]), color=GREY, linewidth=0.8, linestyle=":")
         axis.set_yticks(range(len(own)), list(own["run"]) if n == 0 else [""] * len(own))
@@ -691,12 +692,16 @@ def plane(points: pd.DataFrame) -> Figure:
     """One policy with a dial against a policy for each trade-off: helpfulness against verbosity.
 
     Args:
-        points: `kind` (`dpa`, `scalarisation` or `start`), `label`, `helpfulness`, `verbosity`.
+        points: `kind` (`dpa`, `scalarisation` or `start`), `label`, `helpfulness` and `verbosity`, each with `<name>_low` and
+            `<name>_high`.
     """
     figure, (axis,) = _figure(4.0)
     for kind, colour, mark in (("dpa", BLUE, "o-"), ("scalarisation", GREEN, "s"), ("start", GREY, "D")):
         own = points[points["kind"] == kind]
         axis.plot(own["verbosity"], own["helpfulness"], mark, color=colour, markersize=6, linewidth=1.2)
+        thin = dict(color=colour, linewidth=0.7, alpha=0.45, zorder=0)
+        axis.hlines(own["helpfulness"], own["verbosity_low"], own["verbosity_high"], **thin)
+        axis.vlines(own["verbosity"], own["helpfulness_low"], own["helpfulness_high"], **thin)
         for row in own.to_dict("records"):
             axis.annotate(
                 str(row["label"]),

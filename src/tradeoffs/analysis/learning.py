@@ -85,7 +85,7 @@ def effects(rows: pd.DataFrame, start: Mapping[str, float] | None = None) -> pd.
         `run`, `seeds`, the mean objective before training (`before`) and after training of the two kinds (`true`, `shuffled`), `difference`
         with `low` and `high` (Student's 95 % interval over seeds), `p` of no difference and `p_adjusted` for all runs (Benjamini and
         Hochberg 1995), `learns` (true rewards are ahead and the adjusted p is below 0.05), and `<measure>` with the mean of each measure
-        after training on true rewards.
+        after training on true rewards, `<measure>_low` and `<measure>_high`.
     """
     found: list[dict[str, Any]] = []
     for run, own in rows.groupby("run", sort=False):
@@ -110,7 +110,7 @@ def effects(rows: pd.DataFrame, start: Mapping[str, float] | None = None) -> pd.
                 "p_adjusted": math.nan,
                 "learns": False,
             }
-            | {name: float(true[name].mean()) for name in MEASURES if name in true}
+            | _over_seeds(true, [name for name in MEASURES if name in true])
         )
     table = pd.DataFrame(found)
     if len(table) and (told := table["p"].notna()).any():
@@ -183,15 +183,24 @@ def dial(rows: pd.DataFrame) -> pd.DataFrame:
         One row an angle: means of helpfulness, verbosity and tokens with Student's intervals over seeds (`<name>`, `<name>_low`,
         `<name>_high`).
     """
-    found = []
-    for angle, own in rows.groupby("angle"):
-        row: dict[str, float] = {"angle": float(str(angle))}
-        for name in ("helpfulness", "verbosity", "tokens"):
-            row[name], row[f"{name}_low"], row[f"{name}_high"] = mean_interval(
-                own.groupby("seed")[name].mean().tolist()
-            )
-        found.append(row)
-    return pd.DataFrame(found)
+    measures = ["helpfulness", "verbosity", "tokens"]
+    return pd.DataFrame(
+        [{"angle": float(str(angle))} | _over_seeds(own, measures) for angle, own in rows.groupby("angle")]
+    )
+
+
+def _over_seeds(rows: pd.DataFrame, measures: Sequence[str]) -> dict[str, float]:
+    """Mean over seeds of each measure with Student's interval: `<measure>`, `<measure>_low`, `<measure>_high`."""
+    found: dict[str, float] = {}
+    for name in measures:
+        means = rows.groupby("seed")[name].mean().dropna().tolist()
+        found[name], found[f"{name}_low"], found[f"{name}_high"] = mean_interval(means) if means else (math.nan,) * 3
+    return found
+
+
+def fixed(rows: pd.DataFrame) -> dict[str, float]:
+    """Helpfulness and verbosity of a policy without a dial, with intervals over seeds as in `dial`."""
+    return _over_seeds(rows, ["helpfulness", "verbosity"])
 
 
 def directions(rows: pd.DataFrame) -> pd.DataFrame:
