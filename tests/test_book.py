@@ -562,3 +562,40 @@ def test_a_list_of_few_carries_its_numbers_and_open_intervals(monkeypatch: pytes
     assert found.startswith("**No difference seen:** `a` ×\u00a00.900 (0.630 to no upper limit), `b`")
     found = study_words.finding("seconds_per_correct", compared | {"d": compared["a"]}, "base")
     assert found == "**No difference seen:** `a`, `b`, `c`, `d`."
+
+
+def test_the_question_has_a_verdict_that_follows_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "book" / "_ext")
+    import study_words
+
+    timed = {name: {"verdict": "equivalent"} for name in ("a", "b", "base")}
+    told: dict[str, Any] = {"aligned": ["a", "b"], "comparisons": {}, "throughput": timed}
+    assert study_words.question(told) == (
+        "- **Tokens per second at equal work (H1): not supported.** None of 2 aligned policies differs from the one that they started "
+        "from; 2 equivalent within the margin."
+    )
+    timed["b"]["verdict"] = "inconclusive"
+    assert "(H1): not testable here.**" in study_words.question(told)
+    timed["b"]["verdict"] = "different"
+    assert "(H1): supported.** 1 of 2 aligned policies (`b`) differs" in study_words.question(told)
+    for verdict, expected in (("no difference seen", "not testable here"), ("lower", "supported")):
+        told["comparisons"] = {
+            "a": {name: {"verdict": verdict} for name in ("seconds_per_correct", "pass_rate")},
+            "base": {"pass_rate": {"verdict": "lower"}},  # not aligned: no answer to the question
+        }
+        assert f"Pass rate (H3): {expected}.**" in study_words.question(told)
+        assert f"Seconds per correct answer (H2): {expected}.**" in study_words.question(told)
+
+
+def test_a_claim_names_where_it_was_tested(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "book" / "_ext")
+    import study_words
+
+    common = {"verdict": "v", "text": "t", "shows": "s", "test": "t", "measured": "m"}
+    rows = [{"claim": claim} | common for claim in ("c4", "c6", "c8", "c9")]
+    learnt, fact, graded, formula = study_words.ledger(rows, "lab/analyse-all.ipynb").split("**c")[1:]
+    assert "*By:* [notebook](lab/analyse-all.ipynb), on {ref}`sec-learning`." in learnt and "*By:*" not in fact
+    assert "[answers and verdicts](lab.md)" in graded and formula.rstrip().endswith(
+        "[notebook](lab/analyse-all.ipynb)."
+    )
+    assert "notebook" not in study_words.ledger(rows)

@@ -32,7 +32,7 @@ import study_pages
 import study_tables as tables
 import study_teaching
 from study_tables import POLICY_COLUMNS, short_commit, shown
-from study_words import dose_finding, finding, interval, ledger, throughput_finding, verdict_counts
+from study_words import dose_finding, finding, interval, ledger, question, throughput_finding, verdict_counts
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -176,7 +176,12 @@ def substitutions(results: Results) -> dict[str, str]:
         text |= {f"{start}_{metric}": finding(metric, compared, baseline, brief=brief) for metric in POLICY_COLUMNS}
         text[f"{start}_throughput"] = throughput_finding(timed, baseline, brief=brief)
     claims = summary.get("claims", [])
-    text |= {"claims": ledger(claims), "claims_counted": verdict_counts(claims)}
+    notebook = "lab/analyse-all.ipynb" if (results.folder / "lab" / "analyse-all.ipynb").is_file() else ""
+    text |= {
+        "claims": ledger(claims, notebook),
+        "claims_counted": verdict_counts(claims),
+        "question": question(summary),
+    }
     text["finding_dose"] = dose_finding(summary.get("dose_response", {}))
     found = {path.stem: tables.read(path) for path in (results.folder / "tables").glob("*.csv")}
     probes = {

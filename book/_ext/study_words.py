@@ -133,16 +133,73 @@ def dose_finding(doses: Mapping[str, Mapping[str, Any]]) -> str:
     return _sentence(groups, [], False)
 
 
-def ledger(claims: Collection[Mapping[str, str]]) -> str:
-    """The claims ledger as a list of definitions."""
+LEARNT = ("c1", "c2", "c3", "c4", "c5", "c7")  # claims that are tested on the learning benchmark's answers
+
+
+def question(summary: Mapping[str, Any]) -> str:
+    """Verdicts on the research question: that aligning changes how efficiently problems are answered, and how many answers are right.
+
+    Per token there is a test of equality (H1), so that all equal is an answer; where none is seen to differ in what a right answer costs
+    (H2) or in pass rate (H3), the data allow either.
+    """
+    aligned = set(summary.get("aligned", []))
+    timed = {name: row["verdict"] for name, row in summary.get("throughput", {}).items() if name in aligned}
+    parts = []
+    if timed:
+        differ = sorted(name for name, verdict in timed.items() if verdict == "different")
+        same = sum(verdict in ("equivalent", "both") for verdict in timed.values())
+        verdict = "supported" if differ else "not supported" if same == len(timed) else "not testable here"
+        parts.append(
+            f"- **Tokens per second at equal work (H1): {verdict}.** {_those(differ, len(timed), 'differs', 'differ')}; {same} "
+            f"equivalent within the margin."
+        )
+    for metric, words in (
+        ("seconds_per_correct", "Seconds per correct answer (H2)"),
+        ("pass_rate", "Pass rate (H3)"),
+    ):
+        found = {
+            name: row[metric]["verdict"]
+            for name, row in summary.get("comparisons", {}).items()
+            if name in aligned and metric in row
+        }
+        if found:
+            differ = sorted(name for name, verdict in found.items() if verdict in ("higher", "lower"))
+            parts.append(
+                f"- **{words}: {'supported' if differ else 'not testable here'}.** {_those(differ, len(found), 'differs', 'differ')}."
+            )
+    return "\n".join(parts)
+
+
+def _those(names: Collection[str], of: int, one: str, more: str) -> str:
+    """Say which of so many aligned policies do something."""
+    told = f" ({', '.join(f'`{name}`' for name in names)})" if names else ""
+    verb = one if len(names) < 2 else more
+    return f"{len(names) or 'None'} of {of} aligned policies{told} {verb} from the one that they started from"
+
+
+def ledger(claims: Collection[Mapping[str, str]], notebook: str = "") -> str:
+    """The claims ledger as a list of definitions.
+
+    Args:
+        notebook: the executed notebook that tested the claims, as a page of the book; "" where there is none.
+    """
     lines = []
     for row in claims:
         lines.append(f"**{row['claim']}: {row['verdict']}.** {row['text']}")
         place = f"{row['where']} " if row.get("where") else ""
-        lines.append(
-            f": *The source:* {place}{row['shows']}\n\n  *Test:* {row['test']}\n\n  *Measured:* {row['measured']}"
-        )
+        told = f": *The source:* {place}{row['shows']}\n\n  *Test:* {row['test']}\n\n  *Measured:* {row['measured']}"
+        lines.append(told + _by(row["claim"], notebook))
     return "\n".join(line + "\n" * (n % 2) for n, line in enumerate(lines))
+
+
+def _by(claim: str, notebook: str) -> str:
+    """Where a claim was tested."""
+    places = [f"[notebook]({notebook})"] if notebook and claim != "c6" else []
+    if claim in LEARNT:
+        places.append("{ref}`sec-learning`")
+    if claim == "c8":
+        places.append("[answers and verdicts](lab.md)")
+    return f"\n\n  *By:* {', on '.join(places)}." if places else ""
 
 
 def verdict_counts(claims: Collection[Mapping[str, str]]) -> str:
