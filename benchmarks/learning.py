@@ -8,7 +8,7 @@ RESULTS/learning/, which the book reads.
     python benchmarks/learning.py --reward-models              # everything, some hours on two cores
     python benchmarks/learning.py --methods rsft dpo           # two processes, each with other methods, may share the work
                                                                # once runs/learning/start is there
-    python benchmarks/learning.py --methods --steer            # DPO's policies asked for directions and for brevity
+    python benchmarks/learning.py --methods --steer            # DPO's and the start policy asked for directions and for brevity
     python benchmarks/learning.py --methods                    # tables and figures of what there is
 """
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
 import os
 import sys
@@ -92,7 +93,7 @@ PAIRS_TOLD = ("seeds", "true", "shuffled", "difference", "low", "high")
 STEERED, BRIEFLY = (
     [-90.0, 0.0, 90.0],
     "Be brief.",
-)  # what DPO's policies are asked for, which were never taught to be asked
+)  # what policies are asked for that were never taught to be asked
 
 
 class Outcome(Row):
@@ -187,14 +188,20 @@ def first_policy(name: str, work: Path) -> Policy:
     return load("embedded", str(work / name / "adapter"))
 
 
-def steer(seed: int, work: Path, start: Policy, of: Judges, kept: Path) -> None:
-    """Ask DPO's policy of a seed for directions, as DPA's is, and in plain words; once."""
+def steer(run: str, seed: int, work: Path, start: Policy, of: Judges, kept: Path) -> None:
+    """Ask a policy without a dial for directions, as DPA's is, and in plain words; once.
+
+    Args:
+        run: `dpo`, whose policy of this seed is asked, or `start`, the fine-tuned policy, of which there is one: the seed is of sampling.
+    """
     path = kept / "steered.jsonl"
-    if any(row["seed"] == seed and row["settings"] == settings("dpo") for row in read_jsonl(path)):
+    if any(row["run"] == run and row["seed"] == seed and row["settings"] == settings(run) for row in read_jsonl(path)):
         return
     p = parameters("dpo", seed, False, work)
-    align(p)
-    policy = load(p.model, str(Path(p.out) / "adapter"))
+    policy = start
+    if run == "dpo":
+        align(p)
+        policy = load(p.model, str(Path(p.out) / "adapter"))
     examples = held_out_examples(p.domain, HELD_OUT[p.domain])
     asked: list[tuple[float | None, str]] = [*((angle, "") for angle in STEERED), (None, ""), (None, BRIEFLY)]
     found = []
@@ -211,7 +218,7 @@ def steer(seed: int, work: Path, start: Policy, of: Judges, kept: Path) -> None:
             max_new_tokens=RUNS["dpa"]["max_new_tokens"],
             seed=seed,
         )
-        tags = {"run": "dpo", "settings": settings("dpo"), "seed": seed, "words": words}
+        tags = {"run": run, "settings": settings(run), "seed": seed, "words": words}
         found += [tags | row.model_dump(include={"angle", "helpfulness", "verbosity", "tokens"}) for row in rows]
     append_jsonl(path, found)
 
@@ -243,7 +250,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, default=Path("runs/learning"), help="where policies are trained")
     parser.add_argument("--results", type=Path, default=Path("results"))
     parser.add_argument("--only", choices=["true", "shuffled"], help="leave the other half out")
-    parser.add_argument("--steer", action="store_true", help="ask DPO's policies for directions, too")
+    parser.add_argument(
+        "--steer", action="store_true", help="ask DPO's policies and the start policy for directions, too"
+    )
     parser.add_argument("--reward-models", action="store_true", help="fit reward models, too")
     a = parser.parse_args(argv)
     kept = a.results / "learning"
@@ -279,8 +288,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 append_jsonl(kept / "outcomes.jsonl", found)
                 note_where(run, kept / "provenance.json")
                 report(run, seed, shuffled, found, record.summary["tokens"], trained, time.perf_counter() - began)
-    for seed in a.seeds if a.steer else []:
-        steer(seed, a.work, starts.get("start") or first_policy("start", a.work), of, kept)
+    for run, seed in itertools.product(("dpo", "start"), a.seeds if a.steer else []):
+        steer(run, seed, a.work, starts.get("start") or first_policy("start", a.work), of, kept)
     if a.reward_models:
         fit_reward_models(a.seeds, kept / "reward_models.csv")
     summarise(kept)
@@ -350,7 +359,7 @@ def summarise(kept: Path) -> None:
         write_text(kept / "dominance.csv", learning.dominance(dpa).to_csv(index=False))
         write_text(kept / "monotone.json", json.dumps(learning.monotone(dpa)) + "\n")
         write_text(kept / "front.json", json.dumps(learning.front(dpa, rows[rows["run"].isin(FIXED)])) + "\n")
-        asked = [row for row in read_jsonl(kept / "steered.jsonl") if row["settings"] == settings("dpo")]
+        asked = [row for row in read_jsonl(kept / "steered.jsonl") if row["settings"] == settings(row["run"])]
         if asked:
             columns = ["run", "seed", "angle", "words", "tokens", "helpfulness", "verbosity"]
             table_of = pd.concat([pd.DataFrame(asked), dpa.assign(words="")])[columns]

@@ -180,7 +180,7 @@ def steered(slope: float, brief: float) -> pd.DataFrame:
 def test_c4_asks_whether_dpo_follows_directions_or_plain_words(slope: float, brief: float, expected: str) -> None:
     found = claims.c4(steered(slope, brief))
     assert found.verdict == expected
-    assert "dpa: 5.10" in found.measured and "(Be brief.): 25.0 tokens become" in found.measured
+    assert "dpa: 5.10" in found.measured and 'told "Be brief.", 25.0 tokens become' in found.measured
 
 
 def test_c4_needs_dpo_and_more_seeds_than_one() -> None:
@@ -189,6 +189,10 @@ def test_c4_needs_dpo_and_more_seeds_than_one() -> None:
     one = claims.c4(rows[rows["seed"] == 0])
     assert one.verdict == claims.UNMEASURED and "One seed allows no claim" in one.measured and "nan" not in one.measured
     assert claims.c4(rows[rows["angle"].notna()]).verdict == claims.UNTESTABLE  # never asked in plain words
+    other = rows[rows["run"] == "dpo"].assign(run="start")
+    other.loc[other["words"].ne(""), "tokens"] -= 9
+    followed = claims.c4(pd.concat([rows, other]))
+    assert followed.verdict == claims.REFUTED and "sft: 0.10" in followed.measured  # one that does adapt is enough
 
 
 def graded(passed: dict[str, int], problems: int) -> pd.DataFrame:

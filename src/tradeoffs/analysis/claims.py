@@ -81,8 +81,9 @@ CLAIMS = {
         "Popular RLHF frameworks do not adapt to user-dependent preference.",
         "DPA, abstract, and its figure of helpfulness against verbosity.",
         "Single points for SFT and DPO where DPA is a curve; neither was asked for a direction.",
-        "DPO's policy asked for directions in the words that DPA's is trained on, and in plain words to be brief. A slope of its length "
-        f"over the angle within {FLAT:g} tokens per 45 degrees, and no brevity on request, support the claim; following either does not.",
+        "DPO's and the fine-tuned policy asked for directions in the words that DPA's is trained on, and told in plain words to be brief. "
+        f"Slopes of length over the angle within {FLAT:g} tokens per 45 degrees, and no brevity on request, support the claim; following "
+        "either does not.",
     ),
     "c5": Claim(
         "With DPA one LLM serves users with different preferences.",
@@ -218,32 +219,38 @@ def c3(groups: pd.DataFrame) -> Finding:
     return Finding("; ".join(parts) + ".", SUPPORTED if all(holds) else REFUTED)
 
 
+NAMES = {"start": "sft"}  # what the learning benchmark's policies are called here
+
+
 def c4(steered: pd.DataFrame) -> Finding:
-    """DPO's policy follows neither directions nor a plain request; DPA's slope stands beside it."""
+    """Policies without a dial follow neither directions nor a plain request; DPA's slope stands beside them."""
     if steered.empty:
         return missing("answers of DPO's policy to prompts with directions", LEARNING)
-    slopes = {
-        str(run): mean_interval([_slope(own) for _, own in part.groupby("seed")])
-        for run, part in steered.groupby("run")
-    }
-    text = "; ".join(f"{run}: {number(value)} tokens per 45 degrees" for run, value in slopes.items()) + "."
-    if "dpo" not in slopes:
+    parts, follows, flat = [], False, True
+    runs = {str(run): part for run, part in steered.groupby("run")}
+    for run, part in sorted(runs.items()):
+        slope = mean_interval([_slope(own) for _, own in part[part["angle"].notna()].groupby("seed")])
+        text = f"{NAMES.get(run, run)}: {number(slope)} tokens per 45 degrees"
+        plain = part[part["angle"].isna()]
+        brief = (math.nan,) * 3
+        if plain["words"].fillna("").nunique() > 1:
+            asked = plain["words"].fillna("").ne("")
+            change = plain.assign(asked=asked).groupby(["seed", "asked"])["tokens"].mean().unstack()
+            brief = mean_interval((change[True] - change[False]).tolist())
+            said = " ".join(sorted(set(plain.loc[asked, "words"])))
+            text += (
+                f'; told "{said}", {change[False].mean():.1f} tokens become {change[True].mean():.1f}, {number(brief)}'
+            )
+        parts.append(text)
+        if run != "dpa":
+            follows |= slope[1] > FLAT or slope[2] < -FLAT or brief[2] < 0
+            flat &= -FLAT < slope[1] and slope[2] < FLAT and brief[1] <= 0 <= brief[2]
+    text = ". ".join(parts) + "."
+    if "dpo" not in runs:
         return Finding(text, UNMEASURED)
-    plain = steered[steered["run"].eq("dpo") & steered["angle"].isna()]
-    brief = (math.nan,) * 3
-    if plain["words"].fillna("").nunique() > 1:
-        lengths = plain.assign(asked=plain["words"].fillna("").ne("")).groupby(["seed", "asked"])["tokens"].mean()
-        change = lengths.unstack()
-        brief = mean_interval((change[True] - change[False]).tolist())
-        said = " ".join(sorted(set(plain["words"].fillna("")) - {""}))
-        text += f" dpo asked in plain words ({said}): {change[False].mean():.1f} tokens become {change[True].mean():.1f}, {number(brief)}."
-    _, low, high = slopes["dpo"]
-    if math.isnan(low):
+    if runs["dpo"]["seed"].nunique() < 2:
         return Finding(f"{text} One seed allows no claim.", UNMEASURED)
-    if low > FLAT or high < -FLAT or brief[2] < 0:
-        return Finding(text, REFUTED)
-    flat = -FLAT < low and high < FLAT
-    return Finding(text, SUPPORTED if flat and not math.isnan(brief[1]) else UNTESTABLE)
+    return Finding(text, REFUTED if follows else SUPPORTED if flat else UNTESTABLE)
 
 
 def _slope(rows: pd.DataFrame) -> float:
