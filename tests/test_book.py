@@ -278,7 +278,10 @@ def build(folder: Path) -> dict[str, Text]:
 
 def toc_pages() -> list[str]:
     toc = yaml.safe_load((ROOT / "book/_toc.yml").read_text())
-    chapters = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+    chapters = []
+    for part in toc["parts"]:
+        for chapter in part["chapters"]:
+            chapters += [chapter["file"], *(own["file"] for own in chapter.get("sections", []) if "file" in own)]
     return [f"{name}.html" for name in [toc["root"], *chapters]]
 
 

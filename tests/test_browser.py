@@ -151,13 +151,33 @@ def test_every_page_loads_cleanly_fits_and_can_be_read_by_everybody(
     assert wrong == {}
 
 
-def test_search_finds_every_chapter_by_its_title(browser: object, address: str, published: Path) -> None:
-    page = browser.new_page()  # type: ignore[attr-defined]
+def test_search_finds_every_chapter_by_its_title_and_by_a_word_of_its_text(
+    browser: object, address: str, published: Path
+) -> None:
+    words: dict[str, set[str]] = {}
+    titles = {}
     for name in toc_pages():
-        title = re.search(r'<h1>([^<]*)<a class="headerlink"', (published / name).read_text(encoding="utf-8"))
+        text = (published / name).read_text(encoding="utf-8")
+        title = re.search(r'<h1>([^<]*)<a class="headerlink"', text)
         assert title, name
-        page.goto(f"{address}/search.html?q={quote(html.unescape(title[1]))}")
-        page.locator(f"#search-results a[href^='{name}']").first.wait_for(state="attached", timeout=20_000)
+        titles[name] = html.unescape(title[1])
+        body = re.sub(
+            r"<(script|style|pre|svg|nav)\b.*?</\1>",
+            " ",
+            text[text.index("<article") : text.index("</article>")],
+            flags=re.DOTALL,
+        )
+        plain = html.unescape(re.sub(r"<[^>]+>", " ", body))
+        words[name] = {
+            word for word in re.findall(r"(?<!\S)[a-z]{6,14}(?=[\s.,;:])", plain) if word not in titles[name].lower()
+        }
+    page = browser.new_page()  # type: ignore[attr-defined]
+    for name, title in titles.items():
+        # the word that the fewest chapters share
+        word = min(sorted(words[name]), key=lambda w: sum(w in own for own in words.values()))
+        for asked in (title, word):
+            page.goto(f"{address}/search.html?q={quote(asked)}")
+            page.locator(f"#search-results a[href^='{name}']").first.wait_for(state="attached", timeout=20_000)
     page.close()
 
 
