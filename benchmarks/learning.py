@@ -18,6 +18,7 @@ import argparse
 import hashlib
 import itertools
 import json
+import math
 import os
 import sys
 import time
@@ -188,6 +189,12 @@ def first_policy(name: str, work: Path) -> Policy:
     return load("embedded", str(work / name / "adapter"))
 
 
+def asked_as(run: str) -> str:
+    """Digest of everything that decides what `steer` finds but the seed."""
+    told = [settings(run), RUNS["dpa"]["max_new_tokens"], STEERED, BRIEFLY]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
+
+
 def steer(run: str, seed: int, work: Path, start: Policy, of: Judges, kept: Path) -> None:
     """Ask a policy without a dial for directions, as DPA's is, and in plain words; once.
 
@@ -195,7 +202,7 @@ def steer(run: str, seed: int, work: Path, start: Policy, of: Judges, kept: Path
         run: `dpo`, whose policy of this seed is asked, or `start`, the fine-tuned policy, of which there is one: the seed is of sampling.
     """
     path = kept / "steered.jsonl"
-    if any(row["run"] == run and row["seed"] == seed and row["settings"] == settings(run) for row in read_jsonl(path)):
+    if any(row["run"] == run and row["seed"] == seed and row["settings"] == asked_as(run) for row in read_jsonl(path)):
         return
     p = parameters("dpo", seed, False, work)
     policy = start
@@ -218,7 +225,7 @@ def steer(run: str, seed: int, work: Path, start: Policy, of: Judges, kept: Path
             max_new_tokens=RUNS["dpa"]["max_new_tokens"],
             seed=seed,
         )
-        tags = {"run": run, "settings": settings(run), "seed": seed, "words": words}
+        tags = {"run": run, "settings": asked_as(run), "seed": seed, "words": words}
         found += [tags | row.model_dump(include={"angle", "helpfulness", "verbosity", "tokens"}) for row in rows]
     append_jsonl(path, found)
 
@@ -288,8 +295,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 append_jsonl(kept / "outcomes.jsonl", found)
                 note_where(run, kept / "provenance.json")
                 report(run, seed, shuffled, found, record.summary["tokens"], trained, time.perf_counter() - began)
-    for run, seed in itertools.product(("dpo", "start"), a.seeds if a.steer else []):
-        steer(run, seed, a.work, starts.get("start") or first_policy("start", a.work), of, kept)
+    if a.steer:
+        start = starts.get("start") or first_policy("start", a.work)
+        for run, seed in itertools.product(("dpo", "start"), a.seeds):
+            steer(run, seed, a.work, start, of, kept)
     if a.reward_models:
         fit_reward_models(a.seeds, kept / "reward_models.csv")
     summarise(kept)
@@ -346,7 +355,8 @@ def summarise(kept: Path) -> None:
         start = rows[rows["run"] == "start"]
         figures_made = {
             "learning": figures.learning(table),
-            "price": figures.price(table[table["run"] != "rlvr"], start[["tokens", "entropy"]].mean()),
+            # beside the start policy under the same cap
+            "price": figures.price(table[~table["run"].isin(["rlvr", "dpa"])], start[["tokens", "entropy"]].mean()),
         }
     pairs = rows[rows["margin"].notna()]
     (ahead,) = learning.effects(pairs.assign(objective=100.0 * (pairs["margin"] > 0))).to_dict("records") or [{}]
@@ -358,14 +368,16 @@ def summarise(kept: Path) -> None:
         write_text(kept / "directions.csv", matrix.to_csv(index_label="asked"))
         write_text(kept / "dominance.csv", learning.dominance(dpa).to_csv(index=False))
         write_text(kept / "monotone.json", json.dumps(learning.monotone(dpa)) + "\n")
-        write_text(kept / "front.json", json.dumps(learning.front(dpa, rows[rows["run"].isin(FIXED)])) + "\n")
-        asked = [row for row in read_jsonl(kept / "steered.jsonl") if row["settings"] == settings(row["run"])]
+        write_text(kept / "front.json", json.dumps(front(rows, dpa)) + "\n")
+        asked = [row for row in read_jsonl(kept / "steered.jsonl") if row["settings"] == asked_as(row["run"])]
         if asked:
             columns = ["run", "seed", "angle", "words", "tokens", "helpfulness", "verbosity"]
             table_of = pd.concat([pd.DataFrame(asked), dpa.assign(words="")])[columns]
             write_text(kept / "steered.csv", table_of.to_csv(index=False))
         figures_made["dial"] = figures.dial(turned, matrix)
-        figures_made["plane"] = figures.plane(plane_points(rows, turned))
+        points = plane_points(rows, turned)
+        write_text(kept / "plane.csv", points.to_csv(index=False))
+        figures_made["plane"] = figures.plane(points)
     logged = [row for row in read_jsonl(kept / "steps.jsonl") if row["settings"] == settings(row["run"])]
     # A run that was killed between its two files is measured again, and its steps stand there twice.
     steps = (
@@ -387,15 +399,27 @@ def summarise(kept: Path) -> None:
         write_text(kept / f"{name}.svg", figures.to_svg(figure))
 
 
+def front(rows: pd.DataFrame, dpa: pd.DataFrame) -> dict[str, Any]:
+    """DPA's policy against one for each trade-off; {} where their answers may be of different length."""
+    caps = {RUNS[run]["max_new_tokens"] for run in ("dpa", *FIXED)}
+    angles = [round(math.degrees(math.atan2(v[1], v[0]))) for v in FIXED.values()]
+    start = rows.loc[rows["run"] == "start", ["helpfulness", "verbosity"]].mean()
+    own = rows[rows["run"].isin(FIXED)]
+    return learning.front(dpa[dpa["angle"].isin(angles)], own, tuple(start)) if len(caps) == 1 else {}
+
+
 def plane_points(rows: pd.DataFrame, turned: pd.DataFrame) -> pd.DataFrame:
     """DPA's directions, the scalarised policies and the start policy in the plane of both attributes."""
-    found = [{"kind": "dpa", "label": f"{row['angle']:g}°"} | row for row in turned.to_dict("records")]
+    cap = {run: given.get("max_new_tokens") for run, given in RUNS.items()} | {"start": SAMPLED["max_new_tokens"]}
+    found = [
+        {"kind": "dpa", "label": f"{row['angle']:g}°", "cap": cap["dpa"]} | row for row in turned.to_dict("records")
+    ]
     fixed = {"scalarization-45m": "v at -45°", "scalarization-45p": "v at 45°", "start": "start"}
     for run, label in fixed.items():
         own = rows[(rows["run"] == run) & ~rows["shuffled"]]
         if len(own):
             kind = "start" if run.startswith("start") else "scalarisation"
-            found.append({"kind": kind, "label": label} | learning.fixed(own))
+            found.append({"kind": kind, "label": label, "cap": cap[run]} | learning.fixed(own))
     return pd.DataFrame(found)
 
 

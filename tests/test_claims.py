@@ -87,19 +87,16 @@ def test_the_printed_example_fits_the_other_sign() -> None:
     assert claims.c10().verdict == claims.REFUTED and "0 of 3" in claims.c10().measured
 
 
+ASKED = [-90.0, -45.0, 0.0, 45.0, 90.0]
 DIAL = pd.DataFrame(
     {
-        "angle": [-90.0, 90.0],
-        "helpfulness": [54.0, 60.0],
-        "verbosity": [30.0, 60.0],
-        "verbosity_low": [28.0, 58.0],
-        "verbosity_high": [32.0, 62.0],
-        "tokens": [17.0, 31.0],
+        "angle": ASKED,
+        "helpfulness": [54.0, 55.0, 60.0, 60.0, 60.0],
+        "verbosity": [30.0, 35.0, 45.0, 55.0, 60.0],
+        "tokens": [17.0, 20.0, 25.0, 29.0, 31.0],
     }
 )
-DOMINANCE = pd.DataFrame(
-    {"angle": [-90.0, 90.0], "margin": [5.0, 4.0], "low": [2.0, 1.0], "high": [8.0, 7.0], "best_prompt": [-90.0, 90.0]}
-)
+DOMINANCE = pd.DataFrame({"angle": ASKED, "margin": 5.0, "low": 2.0, "high": 8.0, "best_prompt": ASKED})
 
 
 def turned(
@@ -111,7 +108,8 @@ def turned(
 @pytest.mark.parametrize(
     ("rho", "rises", "low", "expected"),
     [
-        ([1.0, 0.95, 0.9], True, 1.0, claims.SUPPORTED),
+        ([1.0, 0.95, 0.9 - 2e-16], True, 1.0, claims.SUPPORTED),  # as SciPy gives it for one swapped pair of five
+        ([1.0, math.nan, 0.9], True, 1.0, claims.UNTESTABLE),
         ([1.0, 0.6, 0.9], True, 1.0, claims.UNTESTABLE),
         ([1.0, 1.0, 1.0], False, 1.0, claims.UNTESTABLE),
         ([1.0, 1.0, 1.0], True, -0.1, claims.UNTESTABLE),
@@ -125,7 +123,7 @@ def test_c7_needs_every_seed_every_step_and_every_direction(
 
 
 def test_c7_needs_own_prompts_that_are_the_best_and_is_refuted_by_one_that_is_clearly_worse() -> None:
-    other = DOMINANCE.assign(best_prompt=[90.0, 90.0])
+    other = DOMINANCE.assign(best_prompt=90.0)
     assert claims.c7(turned([1.0, 1.0]), other).verdict == claims.UNTESTABLE
     assert claims.c7(turned([1.0, 1.0]), DOMINANCE.assign(low=-9.0, high=-1.0)).verdict == claims.REFUTED
     assert claims.c7(turned([1.0, 1.0], ends=(-5.0, -9.0, -1.0)), DOMINANCE).verdict == claims.REFUTED
@@ -135,14 +133,16 @@ def test_c5_needs_both_ends_apart_and_as_much_of_the_plane() -> None:
     front = {"ratio": [1.02, 0.97, 1.07], "policies": 2}
     found = claims.c5(turned([1.0, 1.0]), DIAL, front)
     assert found.verdict == claims.SUPPORTED
-    assert (
-        "dominates 1.02 (0.97 to 1.07) times the area of 2 policies" in found.measured
-        and "one adapter for 2" in found.measured
-    )
+    assert "dominates 1.02 (0.97 to 1.07) times their area, with one adapter for 2" in found.measured
     assert claims.c5(turned([1.0, 1.0], ends=(10.0, -1.0, 21.0)), DIAL, front).verdict == claims.UNTESTABLE
     assert claims.c5(turned([1.0, 1.0], ends=(-10.0, -19.0, -1.0)), DIAL, front).verdict == claims.REFUTED
     assert claims.c5(turned([1.0, 0.5]), DIAL, front).verdict == claims.UNTESTABLE
     assert claims.c5(turned([1.0, 1.0]), DIAL, {}).verdict == claims.UNTESTABLE
+    assert (
+        claims.c5(turned([1.0, 1.0]), DIAL.iloc[::2], front).verdict == claims.UNTESTABLE
+    )  # three directions are too few
+    older = {"monotone": True, "spearman": [1.0, 1.0]}
+    assert claims.c5(older, DIAL, front).verdict == claims.UNMEASURED == claims.c7(older, DOMINANCE).verdict
     assert claims.c5(turned([1.0, 1.0]), DIAL, front | {"ratio": [0.97, 0.9, 1.04]}).verdict == claims.UNTESTABLE
     assert claims.c5(turned([1.0, 1.0]), DIAL, front | {"ratio": [0.8, 0.7, 0.9]}).verdict == claims.REFUTED
 
@@ -150,20 +150,21 @@ def test_c5_needs_both_ends_apart_and_as_much_of_the_plane() -> None:
 def steered(slope: float, brief: float) -> pd.DataFrame:
     rows = [
         {"run": run, "words": "", "seed": seed, "angle": angle, "tokens": 20 + (own + 0.1 * seed) * angle / 45}
-        for run, own in (("dpo", slope), ("dpa", 5.0))
+        for run, own in (("dpo", slope), ("start", 0.0), ("dpa", 5.0))
         for seed in range(3)
         for angle in (-45.0, 0.0, 45.0)
     ]
     rows += [
         {
-            "run": "dpo",
+            "run": run,
             "words": words,
             "seed": seed,
             "angle": math.nan,
             "tokens": 25 + change + 0.2 * seed * bool(words),
         }
+        for run, told in (("dpo", brief), ("start", 0.0))
         for seed in range(3)
-        for words, change in (("", 0.0), ("Be brief.", brief))
+        for words, change in (("", 0.0), ("Be brief.", told))
     ]
     return pd.DataFrame(rows)
 
@@ -189,10 +190,15 @@ def test_c4_needs_dpo_and_more_seeds_than_one() -> None:
     one = claims.c4(rows[rows["seed"] == 0])
     assert one.verdict == claims.UNMEASURED and "One seed allows no claim" in one.measured and "nan" not in one.measured
     assert claims.c4(rows[rows["angle"].notna()]).verdict == claims.UNTESTABLE  # never asked in plain words
-    other = rows[rows["run"] == "dpo"].assign(run="start")
-    other.loc[other["words"].ne(""), "tokens"] -= 9
-    followed = claims.c4(pd.concat([rows, other]))
-    assert followed.verdict == claims.REFUTED and "sft: 0.10" in followed.measured  # one that does adapt is enough
+    assert claims.c4(rows[rows["run"] != "start"]).verdict == claims.UNTESTABLE
+    rows.loc[rows["run"].eq("start") & rows["words"].ne(""), "tokens"] -= 9
+    followed = claims.c4(rows)
+    assert (
+        followed.verdict == claims.REFUTED and "start policy: 0.10" in followed.measured
+    )  # one that does adapt is enough
+    unclear = steered(0.0, 0.0)
+    unclear.loc[unclear["words"].ne("") & unclear["run"].eq("dpo"), "tokens"] += unclear["seed"] * 40 - 60
+    assert claims.c4(unclear).verdict == claims.UNTESTABLE  # not seeing a change is not showing that there is none
 
 
 def graded(passed: dict[str, int], problems: int) -> pd.DataFrame:
@@ -216,6 +222,10 @@ def test_c8_is_a_test_of_non_inferiority(dpa: int, dpo: int, problems: int, expe
 def test_c8_compares_at_matched_length_too() -> None:
     rows = graded({"dpa-0": 300, "dpa-90": 100, "dpo": 300}, 900)
     rows["tokens"] = rows["arm"].map({"dpa-0": 20, "dpa-90": 10, "dpo": 10})
+    short = rows.assign(tokens=rows["arm"].map({"dpa-0": 20, "dpa-90": 5, "dpo": 10}))
+    assert (
+        claims.c8(short, "dpa-0", "dpo", 500, 0, ["dpa-0", "dpa-90"]).verdict == claims.UNTESTABLE
+    )  # the nearest is not judged
     alone = claims.c8(rows, "dpa-0", "dpo", 500, 0)
     assert alone.verdict == claims.UNTESTABLE and "No direction answers within 10 %" in alone.measured
     found = claims.c8(rows, "dpa-0", "dpo", 500, 0, ["dpa-0", "dpa-90"])

@@ -161,17 +161,20 @@ def test_a_rank_correlation_of_noise_is_told_with_an_interval_that_holds_0() -> 
 
 
 def test_dominated_area_by_hand_and_as_a_ratio() -> None:
+    worst = (0.0, 0.0, 100.0)
     # (60, 40) and (40, 60): 60 x 40 and 20 more of height at width 40; for the brief 60 x 60, which holds 40 x 40
-    assert learning.area([(60.0, 40.0), (40.0, 60.0)]) == pytest.approx((60 * 40 + 40 * 20 + 60 * 60) / 2)
-    assert learning.area([(60.0, 40.0), (50.0, 30.0)]) == pytest.approx((60 * 40 + 60 * 60 + 50 * 10) / 2)
-    one = pd.DataFrame(
-        {"seed": [0, 0, 1, 1], "angle": [-90.0, 90.0] * 2, "helpfulness": 60.0, "verbosity": [40.0, 60.0] * 2}
-    )
+    assert learning.area([(60.0, 40.0), (40.0, 60.0)], worst) == pytest.approx((60 * 40 + 40 * 20 + 60 * 60) / 2)
+    assert learning.area([(60.0, 40.0), (50.0, 30.0)], worst) == pytest.approx((60 * 40 + 60 * 60 + 50 * 10) / 2)
+    two = {"seed": [0, 0, 1, 1], "angle": [-45.0, 45.0] * 2, "helpfulness": 60.0}
+    one, start = pd.DataFrame(two | {"verbosity": [40.0, 60.0] * 2}), (55.0, 50.0)
     fixed = one.rename(columns={"angle": "run"})
-    assert learning.front(one, fixed) == {"ratio": pytest.approx([1.0, 1.0, 1.0]), "policies": 2}
-    worse = learning.front(one.assign(helpfulness=[30.0, 30.0, 31.0, 31.0]), fixed)["ratio"]
-    assert worse[0] == pytest.approx(61 / 120) and worse[1] < worse[0] < worse[2]
-    assert learning.front(one, fixed.iloc[:0]) == {}
+    assert learning.front(one, fixed, start) == {"ratio": pytest.approx([1.0, 1.0, 1.0]), "policies": 2}
+    # a policy that is never moved covers nothing more than half of what two different ones do
+    still = learning.front(one.assign(verbosity=50.0), fixed, start)["ratio"]
+    assert still[0] == pytest.approx(0.5)
+    # a seed without all points counts on neither side
+    assert learning.front(one, fixed.iloc[:3], start)["ratio"][0] == pytest.approx(1.0)
+    assert learning.front(one, fixed.iloc[:0], start) == {} == learning.front(one.iloc[::2], fixed, start)
 
 
 def test_what_was_not_trained_has_no_objective_and_the_start_has_that_of_each_run() -> None:

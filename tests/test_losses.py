@@ -37,7 +37,7 @@ BASE: dict[str, Any] = dict(
     weights=[0.6, -0.8],
 )
 Rows = list[tuple[list[int], list[int]]]  # (prompt, completion) of each row, without padding
-Check = Callable[[Any, dict[str, Any], "Twin"], torch.Tensor]
+Check = Callable[..., torch.Tensor]  # of the trainer, a batch and its `Twin`
 
 
 class Twin:
@@ -102,14 +102,14 @@ def rewarded(trainer: Any, rows: Rows) -> tuple[list[Reward], list[list[int]]]:
     return [pretended(text) for text in texts], groups
 
 
-def rloo(trainer: Any, inputs: dict[str, Any], twin: Twin) -> torch.Tensor:
+def rloo(trainer: Any, inputs: dict[str, Any], twin: Twin, beta: float = BETA) -> torch.Tensor:
     """Ahmadian et al. 2024, section 2.4: minus the mean of (R_i - mean of the others' R) log pi(y_i), R less beta log pi/ref."""
     rows = sampled(inputs)
     rewards, groups = rewarded(trainer, rows)
     logps = [twin.logps(*row).sum() for row in rows]
     worth = [
         (0.6 * reward.helpfulness - 0.8 * reward.verbosity) / 100
-        - BETA * float(logp.detach() - twin.logps(*row, reference=True).sum())
+        - beta * float(logp.detach() - twin.logps(*row, reference=True).sum())
         for reward, logp, row in zip(rewards, logps, rows, strict=True)
     ]
     loss = torch.zeros((), dtype=torch.float64)
@@ -119,7 +119,7 @@ def rloo(trainer: Any, inputs: dict[str, Any], twin: Twin) -> torch.Tensor:
     return loss / len(rows)
 
 
-def rlvr(trainer: Any, inputs: dict[str, Any], twin: Twin) -> torch.Tensor:
+def rlvr(trainer: Any, inputs: dict[str, Any], twin: Twin, beta: float = BETA) -> torch.Tensor:
     """DeepSeekMath, equations 3 and 4, its mean taken over all tokens of the step (DAPO, equation 8).
 
     A_i = (V_i - mean) / std on every token, and beta (ref/pi - log ref/pi - 1), weighted by pi over what it was when it sampled: that is 1,
@@ -134,7 +134,7 @@ def rlvr(trainer: Any, inputs: dict[str, Any], twin: Twin) -> torch.Tensor:
         advantage = (passed[n] - own.mean()) / (own.std() + 1e-4)  # 1e-4: TRL's guard against groups without any spread
         logp, ref = twin.logps(*row), twin.logps(*row, reference=True)
         kl = ((ref - logp).exp() - (ref - logp) - 1) * (logp - logp.detach()).exp()
-        loss = loss + (-advantage * logp + BETA * kl).sum()
+        loss = loss + (-advantage * logp + beta * kl).sum()
         tokens += len(row[1])
     return loss / tokens
 
@@ -159,6 +159,7 @@ def test_loss_and_gradient_are_those_of_the_equation(
 ) -> None:
     check, changes = CHECKS[method]
     seen: list[tuple[float, float]] = []
+    moved: list[float] = []  # how much of a gradient is due to the reference, by step
 
     def watch(trainer: Any) -> None:
         compute = trainer.compute_loss
@@ -179,6 +180,9 @@ def test_loss_and_gradient_are_those_of_the_equation(
             wanted = torch.autograd.grad(expected, twin.trained())
             flat, right = (torch.cat([g.double().flatten() for g in gs]) for gs in (grads, wanted))
             seen.append((float(right.norm()), float((flat - right).norm())))
+            if method in ("rloo", "rlvr"):
+                free = torch.autograd.grad(check(trainer, inputs, twin, 0.0), twin.trained())
+                moved.append(float((torch.cat([g.flatten() for g in free]) - right).norm()))
             return found
 
         trainer.compute_loss = compared
@@ -191,5 +195,6 @@ def test_loss_and_gradient_are_those_of_the_equation(
     given = BASE | {"method": method, "model": str(tiny), "out": str(tmp_path / "run")} | changes
     align(AlignParameters(**given))
     assert len(seen) == 3
-    assert any(size > 1e-3 for size, _ in seen)
+    assert any(size > 1e-3 for size, _ in seen[1:])
+    assert not moved or max(moved) > 0.01 * max(size for size, _ in seen), "a wrong beta would not be seen"
     assert all(error < 1e-3 * size + 1e-7 for size, error in seen), seen

@@ -1,6 +1,7 @@
 """The alignment chapters' tables, figures and sentences, from `results/learning/` and `results/benchmarks/`, which no profile owns.
 
-Sentences follow the data: a method is said to learn only where its interval lies above zero, and what is missing is named with the command
+Sentences follow the data: a method is said to learn only where true rewards are ahead after adjustment for the number of runs, and what is
+missing is named with the command
 that makes it.
 """
 
@@ -19,7 +20,17 @@ import study_tables as tables
 COMMAND = "python benchmarks/learning.py"
 COST = "python benchmarks/alignment.py"
 FIGURES = ("learning", "price", "dial", "plane", "curves_imitation", "curves_selection", "curves_reinforcement")
-DATA = ("effects", "dial", "directions", "dominance", "curves_imitation", "curves_selection", "curves_reinforcement")
+DATA = (
+    "effects",
+    "dial",
+    "directions",
+    "dominance",
+    "plane",
+    "curves_imitation",
+    "curves_selection",
+    "curves_reinforcement",
+)
+LEVEL = 0.05
 SENTENCES = ("sft", "dpo", "dpo-pairs", "rsft", "rrhf", "dpa", "ppo", "rloo", "rlvr")
 
 
@@ -133,11 +144,13 @@ def sentence(row: dict[str, str]) -> str:
         return f"{text}: {between}. " + (
             "It learns."
             if gained
-            else "True rewards keep what shuffled ones lose; over the start policy nothing is gained."
+            else "With true rewards it loses less than with shuffled ones; over the start policy nothing is gained."
         )
-    if float(row["high"]) < 0:
+    told = float(row.get("p_adjusted") or math.nan)
+    if float(row["high"]) < 0 and not told >= LEVEL:
         return f"{text}: {between}. It does worse than its control."
-    return f"{text}: {between}. At this budget learning is not shown."
+    many = f" (p = {told:.3f} after adjustment for all runs)" if float(row["low"]) > 0 or float(row["high"]) < 0 else ""
+    return f"{text}: {between}. At this budget learning is not shown{many}."
 
 
 def _compared(text: str, found: dict[str, Any], rest: str) -> str:
@@ -273,10 +286,11 @@ def budgets(results: Path, stages: dict[str, Any]) -> dict[str, str]:
     learns = {row["run"] for row in _read(results / "learning" / "effects.csv") if row["learns"] == "True"}
     if not own or not learns & set(tried):
         return {}
-    most = sorted((tried[run], run) for run in learns if run in tried)
+    each = sorted((tried[run], run) for run in learns if run in tried)
+    told = " to ".join(f"{tokens:,} (`{run}`)" for tokens, run in dict.fromkeys((each[0], each[-1])))
     text = (
         f"an aligned policy of the study had {' or '.join(f'{n:,}' for n in own)} tokens; those that {{ref}}`sec-learning` shows to learn "
-        f"had {most[0][0]:,} (`{most[0][1]}`) to {most[-1][0]:,} (`{most[-1][1]}`)."
+        f"had {told}."
     )
     return {"align_budgets": text}
 
@@ -292,7 +306,7 @@ def setting(where: dict[str, dict[str, Any]]) -> str:
     }
     last = {machine: max(when[run] for run in runs)[:10] for machine, runs in machines.items()}
     most = max(machines, key=lambda machine: len(machines[machine]))
-    text = f"Measured on {most} (last on {last[most]})"
+    text = f"Measured on {most}" + (f" (last on {last[most]})" if last[most] else "")
     for machine in (name for name in machines if name != most):
         text += f"; {', '.join(f'`{run}`' for run in sorted(machines[machine]))} on {machine} ({last[machine]})"
     return f"{text}."

@@ -78,15 +78,18 @@ def power(summary: Summary) -> str:
         f"the pilot's block ratios scattered by {100 * told['sd']:.2f} %, which foretold that changes of {100 * told['detectable']:.1f} % "
         f"would be seen in four of five studies"
     )
+    if told.get("sd_run") is not None:
+        text += (
+            f"; those of the run scattered by {100 * told['sd_run']:.2f} %, with which changes of "
+            f"{100 * told['detectable_run']:.1f} % would be"
+        )
     if "power" in told:
         needed = f"{told['needed']} blocks" if told.get("needed") else "more than 1,000 blocks"
         text += (
-            f" and that a policy of equal speed would be found equivalent with {100 * told['power']:.0f} % chance in "
+            f". From the pilot, the chance to find a policy of equal speed equivalent was {100 * told['power']:.0f} % in "
             f"{told['blocks']} blocks ({needed} for 90 %)"
         )
-    if told.get("sd_run") is None:
-        return f"{text}."
-    return f"{text}; those of the run scattered by {100 * told['sd_run']:.2f} %, which makes it {100 * told['detectable_run']:.1f} %."
+    return f"{text}."
 
 
 def trusted(summary: Summary) -> str:

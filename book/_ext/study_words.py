@@ -150,8 +150,8 @@ def question(summary: Mapping[str, Any]) -> str:
         same = sum(verdict in ("equivalent", "both") for verdict in timed.values())
         verdict = "supported" if differ else "not supported" if same == len(timed) else "not testable here"
         parts.append(
-            f"- **Tokens per second at equal work (H1): {verdict}.** {_those(differ, len(timed), 'differs', 'differ')}; {same} "
-            f"equivalent within the margin."
+            f"- **Tokens per second at equal work (H1): {verdict}.** {_those(differ, len(timed), 'policies')} by more than the margin; "
+            f"{same} within it."
         )
     for metric, words in (
         ("seconds_per_correct", "Seconds per correct answer (H2)"),
@@ -160,21 +160,24 @@ def question(summary: Mapping[str, Any]) -> str:
         found = {
             name: row[metric]["verdict"]
             for name, row in summary.get("comparisons", {}).items()
-            if name in aligned and metric in row
+            if name in aligned and row.get(metric, {}).get("verdict", "not measured") != "not measured"
         }
         if found:
             differ = sorted(name for name, verdict in found.items() if verdict in ("higher", "lower"))
+            verdict = "supported" if differ else "not testable here"
             parts.append(
-                f"- **{words}: {'supported' if differ else 'not testable here'}.** {_those(differ, len(found), 'differs', 'differ')}."
+                f"- **{words}: {verdict}.** {_those(differ, len(found), 'arms')}, a policy with a dial counted once for each direction."
             )
+        else:
+            parts.append(f"- **{words}: not measured.**")
     return "\n".join(parts)
 
 
-def _those(names: Collection[str], of: int, one: str, more: str) -> str:
-    """Say which of so many aligned policies do something."""
+def _those(names: Collection[str], of: int, what: str) -> str:
+    """Say which of so many aligned policies are shown to differ."""
     told = f" ({', '.join(f'`{name}`' for name in names)})" if names else ""
-    verb = one if len(names) < 2 else more
-    return f"{len(names) or 'None'} of {of} aligned policies{told} {verb} from the one that they started from"
+    verb = "is" if len(names) < 2 else "are"
+    return f"{len(names) or 'None'} of {of} aligned {what}{told} {verb} shown to differ from the policy that all started from"
 
 
 def ledger(claims: Collection[Mapping[str, str]], notebook: str = "") -> str:

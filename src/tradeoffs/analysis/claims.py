@@ -43,6 +43,8 @@ FRONT = (
 )
 FREE = 1.0  # points of utility that the larger group may lose
 INFERIOR = 0.02  # of the pass rate: the margin within which two policies count as competitive
+FEWEST = 5  # directions that a dial is asked for
+TURNED = {"monotone", "spearman", "pooled", "ends"}  # what `tradeoffs.analysis.learning.monotone` gives
 LEARNING = "python benchmarks/learning.py"
 
 
@@ -81,9 +83,9 @@ CLAIMS = {
         "Popular RLHF frameworks do not adapt to user-dependent preference.",
         "DPA, abstract, and its figure of helpfulness against verbosity.",
         "Single points for SFT and DPO where DPA is a curve; neither was asked for a direction.",
-        "DPO's and the fine-tuned policy asked for directions in the words that DPA's is trained on, and told in plain words to be brief. "
-        f"Slopes of length over the angle within {FLAT:g} tokens per 45 degrees, and no brevity on request, support the claim; following "
-        "either does not.",
+        "DPO's policy and the fine-tuned one that it starts from (whose intervals are over samplings) asked for directions in the words "
+        f"that DPA's is trained on, and told in plain words to be brief. Slopes of length over the angle within {FLAT:g} tokens per 45 "
+        f"degrees, and at most {FLAT:g} tokens fewer on request, support the claim; following either does not.",
     ),
     "c5": Claim(
         "With DPA one LLM serves users with different preferences.",
@@ -148,6 +150,11 @@ def number(values: tuple[float, float, float]) -> str:
     return f"{values[0]:.2f} ({values[1]:.2f} to {values[2]:.2f})"
 
 
+def _kept(rho: Sequence[float]) -> bool:
+    """Whether the order is kept in every seed; a correlation of 0.9 comes out of floating-point numbers a little below."""
+    return all(value >= TAU - 1e-9 for value in rho)
+
+
 def over_splits(values: Sequence[float]) -> tuple[float, float, float]:
     """A mean over random splits of one pool of responses, and the range of the middle 95 % of them.
 
@@ -180,6 +187,15 @@ def c1(users: pd.DataFrame) -> Finding:
     return Finding(text, SUPPORTED if tau[1] >= TAU and gain[1] > 0 else REFUTED)
 
 
+def _sure(holds: bool, fails: bool) -> str:
+    return SUPPORTED if holds else REFUTED if fails else UNTESTABLE
+
+
+def _all(verdicts: Sequence[str]) -> str:
+    """What several tests of one claim say together."""
+    return REFUTED if REFUTED in verdicts else UNTESTABLE if UNTESTABLE in verdicts else SUPPORTED
+
+
 def c2(groups: pd.DataFrame) -> Finding:
     """The smaller group loses less with directions, and the larger hardly more."""
     if groups.empty:
@@ -190,14 +206,14 @@ def c2(groups: pd.DataFrame) -> Finding:
         small, large = sides["detailed"], sides["brief"]
         gain = over_splits((small["regret_scalar"].to_numpy() - small["regret_direction"].to_numpy()).tolist())
         price = over_splits((large["regret_direction"].to_numpy() - large["regret_scalar"].to_numpy()).tolist())
-        holds.append(gain[1] > 0 and price[1] <= FREE)
+        holds.append(_sure(gain[1] > 0 and price[2] <= FREE, gain[2] <= 0 or price[1] > FREE))
         parts.append(
             f"{100 * float(str(share)):.0f} % brief: the others lose {small['regret_scalar'].mean():.1f} points with one reward and "
             f"{small['regret_direction'].mean():.1f} with directions, the brief {large['regret_scalar'].mean():.1f} and "
             f"{large['regret_direction'].mean():.1f}"
         )
     text = f"{'; '.join(parts)}. Of the responses that training would be told to prefer; no policy was trained on it."
-    return Finding(text, SUPPORTED if all(holds) else REFUTED)
+    return Finding(text, _all(holds))
 
 
 def c3(groups: pd.DataFrame) -> Finding:
@@ -210,16 +226,16 @@ def c3(groups: pd.DataFrame) -> Finding:
         each = part.assign(one=weights * part["accuracy_scalar"], two=weights * part["accuracy_direction"])
         sums = each.groupby("repeat")[["one", "two"]].sum()
         gain = over_splits((sums["two"] - sums["one"]).tolist())
-        holds.append(gain[1] > 0)
+        holds.append(_sure(gain[1] > 0, gain[2] <= 0))
         least = float(part["conflict"].mean()) * min(float(str(share)), 1 - float(str(share)))
         parts.append(
             f"{100 * float(str(share)):.0f} % brief: {percent(over_splits(sums['one'].tolist()))} against "
             f"{percent(over_splits(sums['two'].tolist()))}; {100 * least:.0f} % cannot be right for any single order"
         )
-    return Finding("; ".join(parts) + ".", SUPPORTED if all(holds) else REFUTED)
+    return Finding("; ".join(parts) + ".", _all(holds))
 
 
-NAMES = {"start": "sft"}  # what the learning benchmark's policies are called here
+NAMES = {"start": "start policy"}
 
 
 def c4(steered: pd.DataFrame) -> Finding:
@@ -244,13 +260,13 @@ def c4(steered: pd.DataFrame) -> Finding:
         parts.append(text)
         if run != "dpa":
             follows |= slope[1] > FLAT or slope[2] < -FLAT or brief[2] < 0
-            flat &= -FLAT < slope[1] and slope[2] < FLAT and brief[1] <= 0 <= brief[2]
+            flat &= -FLAT < slope[1] and slope[2] < FLAT and brief[1] > -FLAT
     text = ". ".join(parts) + "."
     if "dpo" not in runs:
         return Finding(text, UNMEASURED)
     if runs["dpo"]["seed"].nunique() < 2:
         return Finding(f"{text} One seed allows no claim.", UNMEASURED)
-    return Finding(text, REFUTED if follows else SUPPORTED if flat else UNTESTABLE)
+    return Finding(text, REFUTED if follows else SUPPORTED if flat and "start" in runs else UNTESTABLE)
 
 
 def _slope(rows: pd.DataFrame) -> float:
@@ -260,7 +276,7 @@ def _slope(rows: pd.DataFrame) -> float:
 
 def c5(monotone: Mapping[str, Any], dial: pd.DataFrame, front: Mapping[str, Any]) -> Finding:
     """One policy is brief or detailed as it is asked, and serves as much of the plane as policies for one trade-off each."""
-    if dial.empty:
+    if dial.empty or not TURNED <= set(monotone):
         return missing("DPA's answers to five directions", f"{LEARNING} --methods dpa")
     rho = [float(value) for value in monotone["spearman"]]
     first, last = dial.iloc[0], dial.iloc[-1]
@@ -270,27 +286,28 @@ def c5(monotone: Mapping[str, Any], dial: pd.DataFrame, front: Mapping[str, Any]
     seeds = f"{len(rho)} seed{'s' * (len(rho) != 1)}"
     text = (
         f"{len(dial)} directions. Rank correlation of angle and verbosity in {seeds}: {', '.join(f'{r:.2f}' for r in rho)}; of the means "
-        f"over seeds {number(tuple(monotone['pooled']))}. Asked for {first['angle']:g} and {last['angle']:g} degrees: {moved}; verbosity "
-        f"{number(tuple(monotone['ends']))} apart."
+        f"over seeds, resampled over prompts, {number(tuple(monotone['pooled']))}. Asked for {first['angle']:g} and "
+        f"{last['angle']:g} degrees: {moved}; verbosity {number(tuple(monotone['ends']))} apart."
     )
     area = (math.nan,) * 3
     if front:
         area = tuple(front["ratio"])
         text += (
-            f" It dominates {number(area)} times the area of {front['policies']} policies trained for one trade-off each, with one adapter "
-            f"for {front['policies']}."
+            f" Asked for the directions that {front['policies']} policies were trained for, it dominates {number(area)} times their area, "
+            f"with one adapter for {front['policies']}."
         )
     if len(rho) < 2:
         return Finding(f"{text} One seed allows no claim.", UNMEASURED)
     _, low, high = monotone["ends"]
     if high <= 0 or area[2] < FRONT:
         return Finding(text, REFUTED)
-    return Finding(text, SUPPORTED if min(rho) >= TAU and low > 0 and area[1] >= FRONT else UNTESTABLE)
+    holds = len(dial) >= FEWEST and _kept(rho) and low > 0 and area[1] >= FRONT
+    return Finding(text, SUPPORTED if holds else UNTESTABLE)
 
 
 def c7(monotone: Mapping[str, Any], dominance: pd.DataFrame) -> Finding:
     """Monotone, in every seed, and each direction best served by its own prompt."""
-    if dominance.empty:
+    if dominance.empty or not TURNED <= set(monotone):
         return missing("DPA's answers to five directions", f"{LEARNING} --methods dpa")
     rho = [float(value) for value in monotone["spearman"]]
     margins = "; ".join(
@@ -308,7 +325,8 @@ def c7(monotone: Mapping[str, Any], dominance: pd.DataFrame) -> Finding:
         return Finding(f"{text} One seed allows no claim.", UNMEASURED)
     if monotone["ends"][2] <= 0 or bool((dominance["high"] < 0).any()):
         return Finding(text, REFUTED)
-    holds = monotone["monotone"] and min(rho) >= TAU and bool((dominance["low"] > 0).all()) and best == len(dominance)
+    holds = monotone["monotone"] and _kept(rho) and bool((dominance["low"] > 0).all())
+    holds = holds and best == len(dominance) >= FEWEST
     return Finding(text, SUPPORTED if holds else UNTESTABLE)
 
 
@@ -321,14 +339,18 @@ def c8(answers: pd.DataFrame, dpa: str, dpo: str, draws: int, seed: int, dials: 
         dials: all arms of DPA's policy; the one whose answers are nearest in length to DPO's is compared, too.
     """
     graded = answers[answers["status"].notna() & (answers["status"] != "unavailable")]
-    lengths = graded.groupby("arm")["tokens"].mean()
+    lengths = (
+        graded[graded["problem_id"].isin(graded.loc[graded["arm"] == dpo, "problem_id"])]
+        .groupby("arm")["tokens"]
+        .mean()
+    )
     if not {dpa, dpo} <= set(lengths.index):
         return missing(f"graded answers of {dpa} and {dpo}", "make study")
-    near = min(
-        (arm for arm in {dpa, *dials} & set(lengths.index)), key=lambda arm: (abs(lengths[arm] - lengths[dpo]), arm)
-    )
+    apart = (lengths / lengths[dpo] - 1).abs()
+    near = min({dpa, *dials} & set(lengths.index), key=lambda arm: (apart[arm], arm))
+    matched = apart[near] <= ALIKE
     texts, verdicts = [], []
-    for arm in dict.fromkeys((dpa, near)):
+    for arm in dict.fromkeys((dpa, near) if matched else (dpa,)):
         found = _pass_rate_gap(graded[graded["arm"].isin([arm, dpo])], arm, dpo, draws, seed)
         if found is None:
             return Finding("too few problems for an interval", UNMEASURED)
@@ -337,22 +359,14 @@ def c8(answers: pd.DataFrame, dpa: str, dpo: str, draws: int, seed: int, dials: 
             f"{arm} less {dpo} on {problems} problems: {100 * gap:+.1f} points ({100 * low:.1f} to {100 * high:.1f}), at "
             f"{lengths[arm]:.0f} against {lengths[dpo]:.0f} tokens an answer"
         )
-        verdicts.append(SUPPORTED if low > -INFERIOR else REFUTED if high < -INFERIOR else UNTESTABLE)
-    matched = abs(lengths[near] - lengths[dpo]) <= ALIKE * lengths[dpo]
-    text = f"Pass rate of {'; '.join(texts)}. " + (
-        f"{near} answers at the same length"
-        if matched
-        else f"No direction answers within {100 * ALIKE:g} % of {dpo}'s length"
-    )
-    if REFUTED in verdicts:
-        return Finding(f"{text}.", REFUTED)
-    if matched and set(verdicts) == {SUPPORTED}:
-        return Finding(f"{text}.", SUPPORTED)
-    unclear = UNTESTABLE in verdicts
-    return Finding(
-        f"{text}; the interval holds both sides of the margin: too few problems to tell." if unclear else f"{text}.",
-        UNTESTABLE,
-    )
+        verdicts.append(_sure(low > -INFERIOR, high < -INFERIOR))
+    text = f"Pass rate of {'; '.join(texts)}."
+    if UNTESTABLE in verdicts:
+        text += " An interval holds both sides of the margin: too few problems to tell."
+    if not matched:
+        text += f" No direction answers within {100 * ALIKE:g} % of {dpo}'s length."
+    verdict = _all(verdicts)
+    return Finding(text, UNTESTABLE if verdict == SUPPORTED and not matched else verdict)
 
 
 def _pass_rate_gap(

@@ -135,6 +135,10 @@ def curves(steps: pd.DataFrame) -> pd.DataFrame:
     found = []
     for run, own in steps[steps["kind"] == "step"].groupby("run", sort=False):
         measure = CURVES.get(str(run), "loss")
+        last = (
+            own.groupby(["shuffled", "seed"])["step"].max().groupby("shuffled").min()
+        )  # runs of one token budget may differ by steps
+        own = own[own["step"] <= own["shuffled"].map(last)]
         table = own.groupby(["shuffled", "step"])[measure].agg(mean="mean", least="min", most="max").reset_index()
         found.append(table.assign(run=run, measure=measure))
     columns = ["run", "measure", "shuffled", "step", "mean", "least", "most"]
@@ -259,42 +263,60 @@ def monotone(rows: pd.DataFrame, draws: int = 2000) -> dict[str, Any]:
     }
 
 
-def area(points: Sequence[tuple[float, float]]) -> float:
-    """Hypervolume of points (helpfulness, verbosity), both 0 to 100, for users who like detail and for users who like brevity.
+Points = Sequence[tuple[float, float]]  # (helpfulness, verbosity)
 
-    The area of the plane that is no better than some point, reference (0, 0), once in (helpfulness, verbosity) and once in (helpfulness,
-    100 - verbosity); the mean of both, at most 10,000.
+
+def area(points: Points, worst: tuple[float, float, float]) -> float:
+    """Hypervolume of points, for users who like detail and for users who like brevity.
+
+    The area of the plane that lies between some point and the worst, once in (helpfulness, verbosity) and once in (helpfulness, minus
+    verbosity); the mean of both. A single point in the middle of the range of verbosity covers little of either.
+
+    Args:
+        worst: least helpfulness, least and largest verbosity.
 
     Source: Zitzler and Thiele 1999, IEEE Transactions on Evolutionary Computation 3(4) (hypervolume, there size of the space covered).
     """
     total = 0.0
     for brief in (False, True):
         covered = 0.0
-        for helpful, other in sorted(((h, 100 - v if brief else v) for h, v in points), reverse=True):
+        heights = [(h - worst[0], worst[2] - v if brief else v - worst[1]) for h, v in points]
+        for width, height in sorted(heights, reverse=True):
             # from the most helpful down: what lies above all points before it
-            total += helpful * max(0.0, other - covered)
-            covered = max(covered, other)
+            total += width * max(0.0, height - covered)
+            covered = max(covered, height)
     return total / 2
 
 
-def front(dial: pd.DataFrame, fixed: pd.DataFrame) -> dict[str, Any]:
-    """The area that one policy dominates under its directions, in times that of policies trained for one trade-off each.
+def front(dial: pd.DataFrame, fixed: pd.DataFrame, start: tuple[float, float]) -> dict[str, Any]:
+    """The area that one policy dominates under some directions, in times that of policies trained for these directions one by one.
+
+    As many points on both sides, since more of them would cover more by chance. The worst point is that of both sides and of the policy
+    that all start from, so that what everybody reaches does not count.
 
     Args:
-        dial: DPA's responses: `seed`, `angle`, `helpfulness`, `verbosity`.
+        dial: DPA's responses to the directions that the others were trained for: `seed`, `angle`, `helpfulness`, `verbosity`.
         fixed: those of the others: `seed`, `run`, `helpfulness`, `verbosity`.
+        start: helpfulness and verbosity of the policy that all start from.
 
     Returns:
-        `ratio` with Student's interval over seeds, and `policies`, how many the others are; {} where a side is missing.
+        `ratio` with Student's interval over seeds that have every point, and `policies`, how many the others are; {} where there is no
+        such seed, or not as many points on both sides.
     """
+
+    def points(rows: pd.DataFrame, by: str) -> dict[Any, Points]:
+        means = rows.groupby(["seed", by])[["helpfulness", "verbosity"]].mean()
+        return {seed: list(own.itertuples(index=False, name=None)) for seed, own in means.groupby("seed")}
+
     if dial.empty or fixed.empty:
         return {}
-
-    def areas(rows: pd.DataFrame, by: str) -> pd.Series:
-        means = rows.groupby(["seed", by])[["helpfulness", "verbosity"]].mean()
-        return pd.Series(
-            {seed: area(list(own.itertuples(index=False, name=None))) for seed, own in means.groupby("seed")}
-        )
-
-    ratios = (areas(dial, "angle") / areas(fixed, "run")).dropna()
-    return {"ratio": list(mean_interval(ratios.tolist())), "policies": int(fixed["run"].nunique())}
+    count = fixed["run"].nunique()
+    one, several = points(dial, "angle"), points(fixed, "run")
+    ratios = []
+    for seed in sorted(set(one) & set(several)):
+        if len(one[seed]) == len(several[seed]) == count:
+            every = np.array([*one[seed], *several[seed], start])
+            worst = (*every.min(axis=0), every[:, 1].max())
+            if covered := area(several[seed], worst):
+                ratios.append(area(one[seed], worst) / covered)
+    return {"ratio": list(mean_interval(ratios)), "policies": int(count)} if ratios else {}

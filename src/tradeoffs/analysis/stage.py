@@ -6,7 +6,7 @@ Three steps, so that the notebook can show what lies between: `read_runs`, `anal
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -313,7 +313,7 @@ def analyse(runs: Runs, parameters: AnalyseParameters) -> Study:
         *_competitors(runs.records),
         draws=parameters.draws,
         seed=parameters.seed,
-        dials=_dials(runs.records),
+        dials=[arm for arm, angle in _answering(runs.records, "dpa") if angle is not None],
     )
     summary = found | _throughput(runs, order[0])
     summary["claims"] = claims["claims"].to_dict("records")
@@ -345,25 +345,18 @@ def analyse(runs: Runs, parameters: AnalyseParameters) -> Study:
 
 def _competitors(records: Mapping[str, Record]) -> tuple[str, str]:
     """The arms of DPA asked for helpfulness alone, and of DPO; "" where there is none."""
-    found = {"dpa": "", "dpo": ""}
+    helpful = next((arm for arm, angle in _answering(records, "dpa") if angle == 0.0), "")
+    return helpful, next((arm for arm, angle in _answering(records, "dpo") if angle is None), "")
+
+
+def _answering(records: Mapping[str, Record], method: str) -> Iterator[tuple[str, float | None]]:
+    """Arms that answer with a policy of a method, each with the direction that it is asked for."""
     for name, record in records.items():
-        if not name.startswith("generate-"):
-            continue
-        policy = Path(str(record.parameters.get("adapter") or "")).parent.name
-        trained = records.get(f"align-{policy}")
-        method = trained.parameters.get("method") if trained else None
-        if method in found and record.parameters.get("angle") == (0.0 if method == "dpa" else None):
-            found[method] = found[method] or name.removeprefix("generate-")
-    return found["dpa"], found["dpo"]
-
-
-def _dials(records: Mapping[str, Record]) -> list[str]:
-    """The arms of DPA's policies, each asked for a direction."""
-    return [
-        name.removeprefix("generate-")
-        for name, record in records.items()
-        if name.startswith("generate-") and record.parameters.get("angle") is not None
-    ]
+        if name.startswith("generate-"):
+            policy = Path(str(record.parameters.get("adapter") or "")).parent.name
+            trained = records.get(f"align-{policy}")
+            if trained and trained.parameters.get("method") == method:
+                yield name.removeprefix("generate-"), record.parameters.get("angle")
 
 
 def _aligned(records: Mapping[str, Record]) -> list[str]:

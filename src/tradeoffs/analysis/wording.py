@@ -181,7 +181,8 @@ def _cut(summary: Mapping[str, Any]) -> str:
     cut = [arm for arm, share in shares.items() if share is not None and share > OFTEN]
     if not cut:
         return ""
-    return f" Most answers of {' and '.join(cut)} are cut at the cap, which decides their length and cost and may decide their pass rate."
+    names = " and ".join(filter(None, (", ".join(cut[:-1]), cut[-1])))
+    return f" Most answers of {names} are cut at the cap, which decides their length and cost and may decide their pass rate."
 
 
 def _missed(comparisons: Mapping[str, Any]) -> str:
