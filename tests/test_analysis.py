@@ -397,6 +397,17 @@ def test_the_dose_response_is_told_per_45_degrees() -> None:
     assert found["seconds_per_answer"]["verdict"] == "no difference seen"
 
 
+def test_a_pass_rate_that_never_changes_has_a_slope_without_an_interval() -> None:
+    rows = answers([1] * 5 + [0] * 31, family=[f"f{i % 9}" for i in range(36)])
+    found = dose_response({-45.0: rows, 45.0: rows}, resampling(rows))["pass_rate"]
+    assert (
+        found["estimate"] == pytest.approx(0)
+        and found["low"] is None is found["high"]
+        and found["verdict"] == "not measured"
+    )
+    assert "no certainty" in found["reason"]
+
+
 def test_a_dial_is_one_set_of_weights_asked_for_several_directions() -> None:
     asked = {
         "base": {"angle": None, "adapter": ""},

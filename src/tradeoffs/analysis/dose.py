@@ -76,8 +76,10 @@ def dose_response(
         each = _by_seed(angles, shared, metric, kind, resampling)
         quantity = with_seeds(turned, each, kind == "ratio", resampling)
         value = estimate(quantity, unit, families, metric.undefined + " at some angle")
-        if value.low is not None and np.ptp(turned.draws[np.isfinite(turned.draws)]) == 0:
-            value = value._replace(low=None, high=None, reason="all draws give the same slope, which is no certainty")
+        if kind == "difference" and np.allclose(turned.draws, 0.0, atol=1e-12):
+            value = value._replace(
+                low=None, high=None, reason="the same at every angle in all draws, which is no certainty"
+            )
         drawn = np.array([q.draws for q in values])
         steps = np.diff(np.where(np.isfinite(drawn), drawn, np.nan), axis=0)
         ordered = float(max((steps > 0).all(axis=0).mean(), (steps < 0).all(axis=0).mean()))
