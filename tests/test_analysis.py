@@ -28,7 +28,7 @@ from tradeoffs.analysis import (
     wilson,
 )
 from tradeoffs.analysis.dose import dials, dose_response, slope
-from tradeoffs.analysis.policies import adjust, attainment, front_shares, group_table, with_seeds
+from tradeoffs.analysis.policies import adjust, attainment, front_shares, group_table, with_seeds, with_wilson
 from tradeoffs.analysis.reading import joules
 from tradeoffs.analysis.resampling import Quantity, bootstrap_p, estimate, interval, sign_flip_p
 from tradeoffs.analysis.stage import COMPARED, ESTIMATES, VERDICTS
@@ -406,6 +406,11 @@ def test_a_pass_rate_that_never_changes_has_a_slope_without_an_interval() -> Non
         and found["verdict"] == "not measured"
     )
     assert "no certainty" in found["reason"]
+
+
+def test_a_share_has_no_limit_below_none_or_above_all() -> None:
+    found = with_wilson({"estimate": 0.01, "low": -0.02, "high": 1.01}, 1, 100)
+    assert (found["low"], found["high"]) == (0.0, 1.0)
 
 
 def test_a_dial_is_one_set_of_weights_asked_for_several_directions() -> None:

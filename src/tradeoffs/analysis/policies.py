@@ -220,11 +220,14 @@ def policy_metrics(rows: pd.DataFrame, resampling: Resampling, pace: Array | Non
 def with_wilson(rate: dict[str, Any], passed: float, n: float, always: bool = True) -> dict[str, Any]:
     """Add Wilson's interval to a share of answers; it stands in where resampling shows no spread, which is no certainty.
 
+    Limits are kept within 0 and 1, which draws with the luck of training can leave.
+
     Args:
         always: or only where it stands in.
     """
     if n < 1:
         return rate
+    rate = rate | {name: min(max(rate[name], 0.0), 1.0) for name in ("low", "high") if rate.get(name) is not None}
     low, high = wilson(passed, n)
     rate = rate | ({"wilson_low": low, "wilson_high": high} if always else {})
     if passed in (0, n):
