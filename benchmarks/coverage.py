@@ -88,6 +88,10 @@ def moody(rows: pd.DataFrame, factor: float) -> pd.DataFrame:
     return rows.assign(**{name: rows[name] * factor for name in times})
 
 
+# joules are not made up here: their intervals are those of seconds
+COUNTED = {name: metric for name, metric in METRICS.items() if "joules" not in metric.above}
+
+
 def population() -> dict[str, float]:
     """True values, from very many families without an error of pace."""
     made = answers(TRUTH_FAMILIES, np.random.default_rng(1))
@@ -101,7 +105,7 @@ def population() -> dict[str, float]:
         return float(table[columns[0]].sum() / table[columns[1]].sum())
 
     truth: dict[str, float] = {}
-    for name, metric in METRICS.items():
+    for name, metric in COUNTED.items():
         values = {policy: rate(policy, metric.above, metric.below) for policy in POLICIES}
         truth[f"metric {name}"] = values["other"]
         if name in ("pass_rate", "cap_share"):
@@ -184,11 +188,11 @@ def study(truth: dict[str, float], seed: int, draws: int) -> Iterator[tuple[str,
         return name, truth[name], value["low"], value["high"]
 
     found = policy_metrics(rows["other"], resampling, own)
-    for name in METRICS:
+    for name in COUNTED:
         yield held(f"metric {name}", found[name])
     compared = compare(rows["other"], rows["base"], resampling, rng, both)
     for name, value in compared.items():
-        if name != "prompt_tokens":
+        if name in COUNTED and name != "prompt_tokens":
             yield held(f"{value['kind']} {name}", value)
     for name, value in decompose(rows["other"], rows["base"], resampling, both).items():
         if name != "total":

@@ -128,6 +128,8 @@ def test_every_page_loads_cleanly_fits_and_can_be_read_by_everybody(
     page.on("response", lambda r: found.append((str(r.status), r.url)) if r.status >= 400 else None)
     wrong: dict[str, list[tuple[str, object]]] = {}
     for name in pages:
+        if name.startswith("lab/seeds/") and (width, scheme) not in LOOKED_AT:
+            continue  # the same notebooks as those of the first seed
         page.goto(f"{address}/{name}", wait_until="load")
         if (theme := page.evaluate("document.documentElement.dataset.theme")) != scheme:
             found.append(("theme", theme))

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 HEADING = re.compile(r"^# +(.+)$", re.MULTILINE)
+SEED = re.compile(r"-s\d+$")  # how the names of further training seeds end
+SEEDS = "seeds"  # their folder
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -55,6 +57,9 @@ def prepared(notebook: dict[str, Any], stem: str) -> dict[str, Any]:
 def stage(source: Path, target: Path, end: str = "") -> list[str]:
     """Write the pages; a file that is no notebook is left out.
 
+    Those of further training seeds lie in a folder of their own, outside of the table of contents: the build takes time for every entry of
+    it on every page.
+
     Args:
         source: executed notebooks.
         target: the book's folder of pages.
@@ -69,7 +74,24 @@ def stage(source: Path, target: Path, end: str = "") -> list[str]:
             notebook = prepared(json.loads(path.read_text(encoding="utf-8")), path.stem + end)
         except (ValueError, KeyError, TypeError, AttributeError):
             continue
-        target.mkdir(parents=True, exist_ok=True)
-        (target / f"{path.stem}{end}.ipynb").write_text(json.dumps(notebook, indent=1), encoding="utf-8")
+        further = bool(SEED.search(path.stem))
+        if further:
+            notebook.setdefault("metadata", {})["orphan"] = True
+        page = (target / SEEDS if further else target) / f"{path.stem}{end}.ipynb"
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(json.dumps(notebook, indent=1), encoding="utf-8")
         done.append(path.stem)
     return done
+
+
+def further_seeds(target: Path) -> str:
+    """Link the pages of further training seeds, a paragraph a stage."""
+    stages: dict[str, list[str]] = {}
+    for path in sorted((target / SEEDS).glob("*.ipynb")):
+        stage, _, arm = path.stem.partition("-")
+        stages.setdefault(stage, []).append(f"[{arm}]({target.name}/{SEEDS}/{path.name})")
+    if not stages:
+        return "There are none of further training seeds."
+    return "Further training seeds:\n\n" + "\n\n".join(
+        f"{stage}: {', '.join(links)}" for stage, links in stages.items()
+    )

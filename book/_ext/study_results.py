@@ -335,6 +335,7 @@ def prepare(app: Sphinx, config: Config) -> None:
         text |= {f"{name}_notice": notice(beside, lacking), f"{name}_command": f"`{beside.command}`"}
         if beside.reason is None:
             text[f"{name}_weights"] = study_notes.weights(results.stages, beside.stages)
+    text["lab_seeds"] = study_notebooks.further_seeds(source / "lab")
     unknown = sorted(keys - set(text) - {"notice"})
     if unknown and not results.reason:
         missing.append("values " + ", ".join(f"`{key}`" for key in unknown))

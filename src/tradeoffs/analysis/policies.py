@@ -169,7 +169,8 @@ def with_seeds(quantity: Quantity, each: Sequence[Quantity], log: bool, resampli
     if not uncertain > 0:
         return quantity
     total = of_families + of_luck
-    freedom = total**2 / uncertain
+    # a sum has at least the degrees of freedom of its poorest part; luck that is estimated as 0 though seeds scatter would say fewer
+    freedom = max(total**2 / uncertain, float(min(n, k) - 1))
     # the same seeds of training for all metrics and policies, and so the same draws of luck
     luck = math.sqrt(of_luck / few) * np.random.default_rng([1946, k]).standard_normal(len(drawn))
     centre = float(np.median(finite[0]))
