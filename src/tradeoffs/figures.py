@@ -560,9 +560,7 @@ def learning(effects: pd.DataFrame) -> Figure:
     axis.axvline(0.0, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
     left, right = axis.get_xlim()
     axis.set_xlim(min(left, -0.05 * (right - left)), right)
-    axis.set_xlabel(
-        "objective on held-out prompts, true minus shuffled (points; sft: 0.01 nats a token; dpo-pairs: nats)"
-    )
+    axis.set_xlabel("objective, true minus shuffled (points; sft: 0.01 nats a token; dpo-pairs: nats)")
     return _settle(figure)
 
 
@@ -712,7 +710,11 @@ def plane(points: pd.DataFrame) -> Figure:
                 fontsize=FONT_PT - 1,
             )
     axis.set(xlabel="mean verbosity (0-100)", ylabel="mean helpfulness (0-100)")
-    axis.margins(0.15)
+    # the points decide what is seen: an interval over three seeds may be ten times as wide as they lie apart
+    for name, limit in (("verbosity", axis.set_xlim), ("helpfulness", axis.set_ylim)):
+        least, most = points[name].min(), points[name].max()
+        pad = 0.3 * max(most - least, 5.0)
+        limit(least - pad, most + pad)
     return _settle(figure)
 
 
