@@ -697,7 +697,7 @@ def plane(points: pd.DataFrame) -> Figure:
     for kind, colour, mark in (("dpa", BLUE, "o-"), ("scalarisation", GREEN, "s"), ("start", GREY, "D")):
         own = points[points["kind"] == kind]
         axis.plot(own["verbosity"], own["helpfulness"], mark, color=colour, markersize=6, linewidth=1.2)
-        thin = dict(color=colour, linewidth=0.7, alpha=0.45, zorder=0)
+        thin: dict[str, Any] = dict(color=colour, linewidth=0.7, alpha=0.45, zorder=0)
         axis.hlines(own["helpfulness"], own["verbosity_low"], own["verbosity_high"], **thin)
         axis.vlines(own["verbosity"], own["helpfulness_low"], own["helpfulness_high"], **thin)
         for row in own.to_dict("records"):
