@@ -285,7 +285,7 @@ def budgets(results: Path, stages: dict[str, Any]) -> dict[str, str]:
     tried = _provenance(results / "learning" / "budgets.json")
     learns = {row["run"] for row in _read(results / "learning" / "effects.csv") if row["learns"] == "True"}
     if not own or not learns & set(tried):
-        return {}
+        return {"align_budgets": "{numref}`tab-settings` has them."}
     each = sorted((tried[run], run) for run in learns if run in tried)
     told = " to ".join(f"{tokens:,} (`{run}`)" for tokens, run in dict.fromkeys((each[0], each[-1])))
     text = (

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 HEADING = re.compile(r"^# +(.+)$", re.MULTILINE)
+FINE = re.compile(r"(\d+\.\d\d)\d+")
 SEED = re.compile(r"-s\d+$")  # how the names of further training seeds end
 SEEDS = "seeds"  # their folder
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -31,6 +32,10 @@ def _title(cells: list[dict[str, Any]], stage: str, arm: str) -> None:
 
 def _clean(cell: dict[str, Any], suffix: str) -> None:
     cell["outputs"] = [output for output in cell.get("outputs", []) if WIDGET not in output.get("data", {})]
+    for output in cell["outputs"]:
+        if drawing := output.get("data", {}).get("image/svg+xml"):
+            # a hundredth of a point is enough, and half of the page's weight
+            output["data"]["image/svg+xml"] = FINE.sub(r"\1", drawing if isinstance(drawing, str) else "".join(drawing))
     display = cell.get("metadata", {}).get("mystnb", {})
     if figure := display.get("figure"):
         if "name" in figure:
@@ -76,7 +81,8 @@ def stage(source: Path, target: Path, end: str = "") -> list[str]:
             continue
         further = bool(SEED.search(path.stem))
         if further:
-            notebook.setdefault("metadata", {})["orphan"] = True
+            # not in the search either: its index is loaded with every page, and those of the first seed are found
+            notebook.setdefault("metadata", {}).update(orphan=True, nosearch=True)
         page = (target / SEEDS if further else target) / f"{path.stem}{end}.ipynb"
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(json.dumps(notebook, indent=1), encoding="utf-8")

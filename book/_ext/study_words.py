@@ -143,6 +143,8 @@ def question(summary: Mapping[str, Any]) -> str:
     (H2) or in pass rate (H3), the data allow either.
     """
     aligned = set(summary.get("aligned", []))
+    if not aligned:
+        return "- No aligned policy was compared."
     timed = {name: row["verdict"] for name, row in summary.get("throughput", {}).items() if name in aligned}
     parts = []
     if timed:
