@@ -8,10 +8,15 @@ from pathlib import Path
 from typing import Any
 
 HEADING = re.compile(r"^# +(.+)$", re.MULTILINE)
-FINE = re.compile(r"(\d+\.\d\d)\d+")
+PATH, FINE = re.compile(r' (?:d|x|y)="[^"]*"'), re.compile(r"(\d\.\d)\d+")
 SEED = re.compile(r"-s\d+$")  # how the names of further training seeds end
 SEEDS = "seeds"  # their folder
 WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+def lighter(drawing: str) -> str:
+    """Draw an SVG's paths to a tenth of a point, which no eye tells from more; scales and the rest stay as they are."""
+    return PATH.sub(lambda path: FINE.sub(r"\1", path[0]), drawing)
 
 
 def _source(cell: dict[str, Any]) -> str:
@@ -34,8 +39,7 @@ def _clean(cell: dict[str, Any], suffix: str) -> None:
     cell["outputs"] = [output for output in cell.get("outputs", []) if WIDGET not in output.get("data", {})]
     for output in cell["outputs"]:
         if drawing := output.get("data", {}).get("image/svg+xml"):
-            # a hundredth of a point is enough, and half of the page's weight
-            output["data"]["image/svg+xml"] = FINE.sub(r"\1", drawing if isinstance(drawing, str) else "".join(drawing))
+            output["data"]["image/svg+xml"] = lighter(drawing if isinstance(drawing, str) else "".join(drawing))
     display = cell.get("metadata", {}).get("mystnb", {})
     if figure := display.get("figure"):
         if "name" in figure:
@@ -80,9 +84,8 @@ def stage(source: Path, target: Path, end: str = "") -> list[str]:
         except (ValueError, KeyError, TypeError, AttributeError):
             continue
         further = bool(SEED.search(path.stem))
-        if further:
-            # not in the search either: its index is loaded with every page, and those of the first seed are found
-            notebook.setdefault("metadata", {}).update(orphan=True, nosearch=True)
+        # the search index is loaded with every page, and what a reader looks for is in the chapters
+        notebook.setdefault("metadata", {}).update({"nosearch": True} | ({"orphan": True} if further else {}))
         page = (target / SEEDS if further else target) / f"{path.stem}{end}.ipynb"
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(json.dumps(notebook, indent=1), encoding="utf-8")
