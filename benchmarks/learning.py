@@ -419,7 +419,9 @@ def plane_points(rows: pd.DataFrame, turned: pd.DataFrame) -> pd.DataFrame:
         own = rows[(rows["run"] == run) & ~rows["shuffled"]]
         if len(own):
             kind = "start" if run.startswith("start") else "scalarisation"
-            found.append({"kind": kind, "label": label, "cap": cap[run]} | learning.fixed(own))
+            found.append(
+                {"kind": kind, "label": label, "cap": cap[run]} | learning.over_seeds(own, ["helpfulness", "verbosity"])
+            )
     return pd.DataFrame(found)
 
 

@@ -38,9 +38,7 @@ COLUMNS = ["claim", "text", "where", "shows", "test", "measured", "verdict"]
 TAU = 0.9  # Kendall's tau and Spearman's rho from which on an order counts as kept
 FLAT = 2.0  # tokens of an answer, per 45 degrees: within it a length counts as not following the angle
 ALIKE = 0.1  # of the length: two policies within it answer at the same length
-FRONT = (
-    0.95  # of the area that policies trained for one trade-off each dominate: one policy with as much serves as well
-)
+FRONT = 0.95  # of the area that policies trained for one trade-off each dominate
 FREE = 1.0  # points of utility that the larger group may lose
 INFERIOR = 0.02  # of the pass rate: the margin within which two policies count as competitive
 FEWEST = 5  # directions that a dial is asked for

@@ -110,7 +110,7 @@ def effects(rows: pd.DataFrame, start: Mapping[str, float] | None = None) -> pd.
                 "p_adjusted": math.nan,
                 "learns": False,
             }
-            | _over_seeds(true, [name for name in MEASURES if name in true])
+            | over_seeds(true, [name for name in MEASURES if name in true])
         )
     table = pd.DataFrame(found)
     if len(table) and (told := table["p"].notna()).any():
@@ -189,22 +189,17 @@ def dial(rows: pd.DataFrame) -> pd.DataFrame:
     """
     measures = ["helpfulness", "verbosity", "tokens"]
     return pd.DataFrame(
-        [{"angle": float(str(angle))} | _over_seeds(own, measures) for angle, own in rows.groupby("angle")]
+        [{"angle": float(str(angle))} | over_seeds(own, measures) for angle, own in rows.groupby("angle")]
     )
 
 
-def _over_seeds(rows: pd.DataFrame, measures: Sequence[str]) -> dict[str, float]:
+def over_seeds(rows: pd.DataFrame, measures: Sequence[str]) -> dict[str, float]:
     """Mean over seeds of each measure with Student's interval: `<measure>`, `<measure>_low`, `<measure>_high`."""
     found: dict[str, float] = {}
     for name in measures:
         means = rows.groupby("seed")[name].mean().dropna().tolist()
         found[name], found[f"{name}_low"], found[f"{name}_high"] = mean_interval(means) if means else (math.nan,) * 3
     return found
-
-
-def fixed(rows: pd.DataFrame) -> dict[str, float]:
-    """Helpfulness and verbosity of a policy without a dial, with intervals over seeds as in `dial`."""
-    return _over_seeds(rows, ["helpfulness", "verbosity"])
 
 
 def directions(rows: pd.DataFrame) -> pd.DataFrame:
@@ -237,6 +232,11 @@ def dominance(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
+def rank_correlation(values: pd.Series | np.ndarray) -> float:
+    """Spearman's rank correlation of values with their places; 0 where all are the same."""
+    return float(stats.spearmanr(values, range(len(values)))[0]) if np.ptp(values) > 0 else 0.0
+
+
 def monotone(rows: pd.DataFrame, draws: int = 2000) -> dict[str, Any]:
     """Whether verbosity rises with the angle.
 
@@ -249,16 +249,11 @@ def monotone(rows: pd.DataFrame, draws: int = 2000) -> dict[str, Any]:
     by_seed = [own.groupby("angle")["verbosity"].mean().sort_index() for _, own in rows.groupby("seed")]
     cells = rows.pivot_table(index="key", columns="angle", values="verbosity", aggfunc="mean").dropna().to_numpy()
     places = np.random.default_rng(0).integers(0, len(cells), (draws, len(cells)))
-    drawn = cells[places].mean(axis=1)
-    ranks = stats.rankdata(drawn, axis=1)
-    steps = np.arange(ranks.shape[1]) - (ranks.shape[1] - 1) / 2
-    centred = ranks - ranks.mean(axis=1, keepdims=True)
-    spread = np.sqrt((centred**2).sum(axis=1) * (steps**2).sum())
-    rho = np.divide(centred @ steps, spread, out=np.zeros(draws), where=spread > 0)
+    rho = [rank_correlation(means) for means in cells[places].mean(axis=1)]
     return {
         "monotone": bool((np.diff(means) > 0).all()),
-        "spearman": [float(stats.spearmanr(own, range(len(own)))[0]) for own in by_seed],
-        "pooled": [float(stats.spearmanr(means, range(len(means)))[0]), *np.percentile(rho, [2.5, 97.5]).tolist()],
+        "spearman": [rank_correlation(own) for own in by_seed],
+        "pooled": [rank_correlation(means), *np.percentile(rho, [2.5, 97.5]).tolist()],
         "ends": list(mean_interval([float(own.iloc[-1] - own.iloc[0]) for own in by_seed])),
     }
 
