@@ -41,7 +41,7 @@ from tradeoffs.tasks.examples import held_out_examples
 
 DATA = Path(os.environ.get("TRADEOFFS_DATA", "../shared/data"))
 PAIRS = "alpaca-eval-pairs"
-ANGLES = [-90.0, -45.0, 0.0, 45.0, 90.0]  # what DPA is asked for afterwards; it trains on the two ends
+ANGLES = [-90.0, -60.0, -45.0, -30.0, 0.0, 30.0, 45.0, 60.0, 90.0]  # what DPA is asked for afterwards
 # Brief above all (-75 degrees): what methods are rewarded for here, but for SFT, RLVR and DPA. Length is measured without error, while the
 # reward model's helpfulness is not; small runs can show learning of the one sooner than of the other.
 WEIGHTS = [0.2588, -0.9659]
@@ -60,13 +60,11 @@ ONLINE = SAMPLED | dict(batch_size=16, learning_rate=1e-3)
 RUNS: dict[str, dict[str, Any]] = {
     "sft": dict(method="sft", domain="code", batch_size=4, token_budget=10_000, learning_rate=1e-3),
     "rsft": SAMPLED | dict(method="rsft", prompts=48, samples=8, token_budget=45_000),
-    # Few prompts, learnt by heart before what they have in common is: that the direction decides how long an answer is. The cap leaves room
-    # for long answers: one that is cut is never kept.
+    # Every direction's answer to a prompt is chosen from the same seven. The cap leaves room for long ones: what is cut is never kept.
     "dpa": SAMPLED
-    | dict(
-        method="dpa", instructions="code-alpaca-2k", prompts=60, samples=4, angles=[-90.0, 90.0], angles_per_prompt=2
-    )
-    | dict(max_new_tokens=72, max_length=160, batch_size=12, token_budget=240_000, learning_rate=5e-3),
+    | dict(method="dpa", instructions="code-alpaca-2k", prompts=240, samples=1, angles_per_prompt=7)
+    | dict(angles=[-90.0, -60.0, -30.0, 0.0, 30.0, 60.0, 90.0], max_new_tokens=120, max_length=220)
+    | dict(batch_size=28, token_budget=800_000, learning_rate=3e-3),
     "dpo": SAMPLED | dict(method="dpo", batch_size=4, learning_rate=1e-3),
     # on real pairs, judged by pairs beyond the first 200
     "dpo-pairs": dict(method="dpo", preferences=PAIRS, data_limit=200)
@@ -76,8 +74,10 @@ RUNS: dict[str, dict[str, Any]] = {
     "rloo": ONLINE | dict(method="rloo", token_budget=20_000),
     # a verdict is one bit: many responses a step and dozens of steps, which take minutes on a GPU and hours on two cores
     "rlvr": ONLINE
-    | dict(method="rlvr", domain="code", samples=8, prompts=512, batch_size=64, token_budget=600_000, max_new_tokens=32)
-    | dict(temperature=0.7, beta=0.02, learning_rate=1e-3),
+    | dict(
+        method="rlvr", domain="code", samples=8, prompts=4096, batch_size=256, micro_batch=32, token_budget=1_600_000
+    )
+    | dict(max_new_tokens=32, temperature=1.0, beta=0.02, learning_rate=1e-3),
     **{
         name: SAMPLED | dict(method="scalarization", weights=v, prompts=48, samples=8, token_budget=45_000)
         for name, v in FIXED.items()
@@ -90,6 +90,7 @@ FAMILIES = {
 }
 HELD_OUT = {"code": 32, "general": 40}
 SAMPLES = 4  # responses to each
+EVALUATIONS = 5  # while a policy trains
 PAIRS_TOLD = ("seeds", "true", "shuffled", "difference", "low", "high")
 STEERED, BRIEFLY = (
     [-90.0, 0.0, 90.0],
@@ -113,6 +114,8 @@ class Outcome(Row):
 def settings(run: str) -> str:
     """Digest of everything that decides a run's numbers but the seed: rows made with other settings are not used."""
     told = [RUNS.get(run, run), STARTS[start_of(run)], held_out(run), SAMPLES]
+    if run == "start-code":  # measured as the policies are that start from it
+        told.append([RUNS["rlvr"][name] for name in ("temperature", "max_new_tokens")])
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -134,7 +137,8 @@ def measured(kept: Path) -> list[Outcome]:
 def parameters(run: str, seed: int, shuffled: bool, work: Path) -> AlignParameters:
     """The parameters of one run."""
     given = RUNS[run] | {"seed": seed, "shuffle_rewards": shuffled, "out": str(folder(work, run, seed, shuffled))}
-    given |= sources(run) | {"workers": max(2, (os.cpu_count() or 2) // 4)}
+    # evaluations change nothing that is trained: they are not among the settings
+    given |= sources(run) | {"workers": max(2, (os.cpu_count() or 2) // 4), "evaluations": EVALUATIONS}
     if run != "sft":
         given["start"] = str(work / start_of(run) / "adapter")
     return AlignParameters(**given)
@@ -395,6 +399,10 @@ def summarise(kept: Path) -> None:
             curves = learning.curves(part)
             write_text(kept / f"curves_{family}.csv", curves.to_csv(index=False, float_format="%.5g"))
             figures_made[f"curves_{family}"] = figures.learning_curves(curves)
+            watched = learning.evaluations(part)
+            if len(watched):
+                write_text(kept / f"evaluations_{family}.csv", watched.to_csv(index=False, float_format="%.5g"))
+                figures_made[f"evaluations_{family}"] = figures.evaluations(watched)
     for name, figure in figures_made.items():
         write_text(kept / f"{name}.svg", figures.to_svg(figure))
 

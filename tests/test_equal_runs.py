@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -65,6 +66,10 @@ def rows(folder: Path) -> list[TrainingStep]:
     return [row for row in read_rows(folder / "steps.jsonl", TrainingStep) if row.kind == "step"]
 
 
+def evaluated(folder: Path) -> list[TrainingStep]:
+    return [row for row in read_rows(folder / "steps.jsonl", TrainingStep) if row.kind == "evaluation"]
+
+
 def assert_close(one: Path, other: Path) -> None:
     """Losses to 1e-5; weights to 1e-5 but for one in a hundred: Adam divides by the gradient's size, which may be near 0."""
     assert [r.loss for r in rows(one)] == pytest.approx([r.loss for r in rows(other)], abs=1e-5)
@@ -108,7 +113,15 @@ def once(tiny: Path, grading_python: Path, tmp_path_factory: pytest.TempPathFact
 
 @pytest.mark.parametrize("name", METHODS)
 def test_the_same_seed_gives_the_same_adapter_bit_for_bit(tiny: Path, once: Path, tmp_path: Path, name: str) -> None:
-    assert_equal(once / name, run(tiny, tmp_path / "again", name))
+    """Looked at while it trains or not; and every method says the same of itself."""
+    assert_equal(once / name, run(tiny, tmp_path / "again", name, evaluations=2, evaluation_prompts=4))
+    found = evaluated(tmp_path / "again")
+    assert [row.step for row in found] == [0, 1, 2] and evaluated(once / name) == []
+    assert found[0].kl == pytest.approx(0, abs=1e-4)  # an untrained adapter changes nothing
+    for row in found:
+        told = (row.helpfulness, row.verbosity, row.reward, row.response_tokens, row.entropy, row.kl)
+        assert all(value is not None and isfinite(value) for value in told)
+        assert 1 <= (row.response_tokens or 0) <= BASE["max_new_tokens"] and (row.entropy or 0) > 0
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -158,9 +171,10 @@ def test_a_run_killed_at_its_second_step_goes_on_to_the_same_adapter(
     tiny: Path, once: Path, tmp_path: Path, name: str
 ) -> None:
     with killed_at(1):
-        run(tiny, tmp_path / "cut", name)
+        run(tiny, tmp_path / "cut", name, evaluations=2, evaluation_prompts=2)
     assert len(rows(tmp_path / "cut")) == 1
-    assert_equal(once / name, run(tiny, tmp_path / "cut", name))
+    assert_equal(once / name, run(tiny, tmp_path / "cut", name, evaluations=2, evaluation_prompts=2))
+    assert [row.step for row in evaluated(tmp_path / "cut")] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tradeoffs import figures
 from tradeoffs.analysis import learning
 from tradeoffs.preferences.rewards import Reward, shuffled
 from tradeoffs.tasks.examples import held_out_examples, training_examples
@@ -320,3 +321,27 @@ def test_margins_are_dpos_implicit_rewards_from_whole_sequences(tiny: Path) -> N
     ]
     assert margins(moved, reference, found) == pytest.approx(expected, abs=1e-3)
     assert margins(reference, reference, found) == [0.0, 0.0]
+
+
+def test_evaluations_are_placed_by_the_tokens_before_them_and_averaged_over_seeds() -> None:
+    rows = []
+    for seed in (0, 1):
+        for control in (False, True):
+            told = {"run": "dpo", "seed": seed, "shuffled": control}
+            rows.append(told | {"kind": "round", "step": 1, "tokens": 100})
+            for step in range(3):
+                if step:
+                    rows.append(told | {"kind": "step", "step": step, "tokens": 50 * (1 + seed), "kl": 99.0})
+                measured = {"reward": 10.0 * step * (not control) + seed, "response_tokens": 8.0, "kl": 0.5 * step}
+                rows.append(told | {"kind": "evaluation", "step": step} | measured)
+    columns = ["run", "seed", "shuffled", "kind", "step", "tokens", *learning.EVALUATED]
+    steps = pd.DataFrame(rows).reindex(columns=columns)
+    found = learning.evaluations(steps)
+    assert set(found["measure"]) == {"reward", "response_tokens", "kl"}  # entropy was not measured
+    true = found[(found["measure"] == "reward") & ~found["shuffled"]]
+    assert true["tokens"].tolist() == [100, 175, 250]  # what was sampled counts, and seeds spend differently
+    assert true["mean"].tolist() == [0.5, 10.5, 20.5] and true["least"].tolist() == [0, 10, 20]
+    assert found.loc[(found["measure"] == "kl") & found["shuffled"], "most"].tolist() == [0, 0.5, 1.0]
+    assert learning.evaluations(steps[steps["kind"] != "evaluation"]).empty
+    drawn = figures.to_svg(figures.evaluations(found))
+    assert all(text in drawn for text in ("KL to the start", "tokens (thousands)", "shuffled", ">dpo<"))

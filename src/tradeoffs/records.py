@@ -174,20 +174,23 @@ class Acceptance(Row):
 
 
 class TrainingStep(Row):
-    """One optimizer step (or the samples that a round learns from, `kind="round"`); a quantity that a method does not have is null.
+    """One optimizer step; a quantity that a method does not have is null.
+
+    Besides, `kind="round"`: the samples that a round learns from; `kind="evaluation"`: the policy after this step, measured by its own
+    samples on held-out prompts (see `tradeoffs.alignment.monitor`), which is the same for every method.
 
     Attributes:
         step: counted through all rounds; for samples the round's number.
         round: which round it belongs to.
         tokens: tokens that passed through the policy, prompts among them, sampled as well as trained on; padding is never counted.
-        kl: mean over responses of log(pi / pi_ref), summed (PPO) or averaged (TRL) over a response's tokens, nats.
+        kl: mean over responses of log(pi / pi_ref), summed (PPO, evaluations) or averaged (TRL) over a response's tokens, nats.
         helpfulness, verbosity: means over the responses, 0-100; `reward`: what the method maximises, in its own unit.
         response_tokens: mean tokens of a response, stop token included.
         accuracy: share of pairs ordered as the reward orders them (DPO, RRHF), or of tokens predicted (SFT).
     """
 
     step: int
-    kind: Literal["step", "round"] = "step"
+    kind: Literal["step", "round", "evaluation"] = "step"
     round: int = 1
     loss: float | None = None
     tokens: int | None = None

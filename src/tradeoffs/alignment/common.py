@@ -10,7 +10,7 @@ import math
 import random
 import shutil
 import time
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -185,11 +185,21 @@ class StepLog(TrainerCallback):
         peak: learning rate at the beginning.
         round: which round; its steps are counted on from those of the rounds before.
         passes: how often each token that the trainer counts passes through the policy: 2 where it samples what it trains on.
+        monitor: called with the policy, step, tokens spent and round before the first step and after each, outside of its time.
     """
 
     def __init__(
-        self, path: Path, what: str, plan: Schedule, *, peak: float = 0.0, round: int = 1, passes: int = 1
+        self,
+        path: Path,
+        what: str,
+        plan: Schedule,
+        *,
+        peak: float = 0.0,
+        round: int = 1,
+        passes: int = 1,
+        monitor: Callable[[PeftModel, int, int, int], None] | None = None,
     ) -> None:
+        self.monitor = monitor
         self.path, self.what, self.plan, self.peak, self.round, self.passes = path, what, plan, peak, round, passes
         steps = [row for row in read_rows(path, TrainingStep) if row.kind == "step"]
         self.rows = [row for row in steps if row.round == round]
@@ -204,7 +214,9 @@ class StepLog(TrainerCallback):
         done = sum(row.tokens or 0 for row in self.rows if row.step <= self.offset + step)
         return bool(self.plan.limit) and self.plan.spent + done >= self.plan.limit
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
+    ) -> None:
         """Take up the count and open the bar where an interrupted run left them."""
         done = [row for row in self.rows if row.step <= self.offset + state.global_step]
         self.spent = self.plan.spent + sum(row.tokens or 0 for row in done)
@@ -214,6 +226,8 @@ class StepLog(TrainerCallback):
         else:
             size, start, unit = self.plan.steps, state.global_step, "step"
         self.bar = bar(total=size, initial=min(start, size), what=self.what, unit=unit)
+        if self.monitor:
+            self.monitor(given["model"], self.offset + state.global_step, self.spent, self.round)
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
@@ -235,7 +249,7 @@ class StepLog(TrainerCallback):
         state: TrainerState,
         control: TrainerControl,
         logs: dict[str, Any] | None = None,
-        **_: Any,
+        **given: Any,
     ) -> None:
         """Keep the step's numbers; a step that was logged before a kill is not logged twice.
 
@@ -265,6 +279,8 @@ class StepLog(TrainerCallback):
                 append_jsonl(self.path, [row])
         self.bar.set_postfix_str(f"loss {values['loss']:.3f}")
         self.bar.update(min(tokens, self.bar.total - self.bar.n) if self.plan.limit else 1)
+        if self.monitor:
+            self.monitor(given["model"], step, self.spent, self.round)
         if self.plan.limit and self.spent >= self.plan.limit:
             control.should_training_stop = True
 

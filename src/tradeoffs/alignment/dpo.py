@@ -26,6 +26,7 @@ from tradeoffs.alignment.common import (
     trainer_settings,
     whole_batches,
 )
+from tradeoffs.alignment.monitor import Monitor
 from tradeoffs.alignment.rounds import Round, rounds
 from tradeoffs.parameters import AlignParameters
 from tradeoffs.preferences.data import read_pairs
@@ -117,7 +118,8 @@ def _on_pairs(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
             row | {"chosen": row["rejected"], "rejected": row["chosen"]} if rng.random() < 0.5 else row for row in rows
         ]
     plan = schedule(parameters)
-    log = StepLog(folder / "steps.jsonl", "dpo", plan, peak=parameters.learning_rate)
+    monitor = Monitor(parameters, folder, policy.tokenizer)
+    log = StepLog(folder / "steps.jsonl", "dpo", plan, peak=parameters.learning_rate, monitor=monitor)
     model = new_adapter(policy.model, parameters)
     finish(parameters, prefer(model, policy.tokenizer, rows, parameters, folder, plan=plan, log=log), folder)
     return {"pairs": len(rows), "left_out": left_out | {"too long": len(found) - len(rows)}}

@@ -41,6 +41,7 @@ from tradeoffs.alignment.common import (
     start_policy,
 )
 from tradeoffs.alignment.likelihood import lay_out, look, masked_mean
+from tradeoffs.alignment.monitor import Monitor
 from tradeoffs.models import Policy
 from tradeoffs.parameters import AlignParameters
 from tradeoffs.preferences.rewards import Reward, shuffled, weigh
@@ -318,7 +319,8 @@ def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
     first = checkpoints.load(learner.model, learner.value, learner.optimizer)
     with judging(examples, of.reward_model, of.base, parameters.workers) as judgement:
         try:
-            steps = _steps(learner, plan, examples, judgement, checkpoints, path, first)
+            monitor = Monitor(parameters, folder, start.tokenizer, of)
+            steps = _steps(learner, plan, examples, judgement, checkpoints, path, first, monitor)
         except RuntimeError as error:
             if not should_reduce_batch_size(error):
                 raise
@@ -338,10 +340,11 @@ def _steps(
     checkpoints: _Checkpoints,
     path: Path,
     first: int,
+    monitor: Monitor,
 ) -> int:
     """Step until the plan is fulfilled; give the number of steps."""
     p, step = learner.parameters, first
-    logged = {row.step: row.tokens or 0 for row in read_rows(path, TrainingStep)}
+    logged = {row.step: row.tokens or 0 for row in read_rows(path, TrainingStep) if row.kind == "step"}
     spent = sum(tokens for done, tokens in logged.items() if done <= first)
     size = plan.limit or plan.steps
     with bar(
@@ -350,6 +353,7 @@ def _steps(
         what="ppo",
         unit="token" if plan.limit else "step",
     ) as b:
+        monitor(learner.model, step, spent)
         while spent < plan.limit if plan.limit else step < plan.steps:
             began = time.perf_counter()
             for group in learner.optimizer.param_groups:
@@ -377,4 +381,5 @@ def _steps(
             b.update(min(tokens, size - spent) if plan.limit else 1)
             b.set_postfix_str(f"reward {row['reward']:.3f}")
             spent += tokens
+            monitor(learner.model, step, spent)
     return step

@@ -25,6 +25,7 @@ from tradeoffs.alignment.common import (
     start_policy,
     trainer_settings,
 )
+from tradeoffs.alignment.monitor import Monitor
 from tradeoffs.models import Policy
 from tradeoffs.parameters import AlignParameters
 from tradeoffs.preferences.rewards import Reward, shuffled
@@ -95,7 +96,9 @@ def reinforce(
         temperature=parameters.temperature,
         beta=parameters.beta,
     )
-    log = StepLog(folder / "steps.jsonl", parameters.method, plan, peak=parameters.learning_rate, passes=2)
+    monitor = Monitor(parameters, folder, policy.tokenizer, of)
+    path, peak = folder / "steps.jsonl", parameters.learning_rate
+    log = StepLog(path, parameters.method, plan, peak=peak, passes=2, monitor=monitor)
     with judging(examples, of.reward_model, of.base, parameters.workers) as judgement:
         last: dict[str, Any] = {"of": None, "rewards": []}
 

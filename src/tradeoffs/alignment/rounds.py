@@ -25,6 +25,7 @@ from tradeoffs.alignment.common import (
     schedule,
     start_policy,
 )
+from tradeoffs.alignment.monitor import Monitor
 from tradeoffs.models import Policy
 from tradeoffs.parameters import AlignParameters
 from tradeoffs.preferences.rewards import direction, scalarise, shuffled, weigh
@@ -88,7 +89,7 @@ def rounds(
 
     start = start_policy(parameters)
     of = judges(parameters)
-    model = new_adapter(start.model, parameters)
+    model, monitor = new_adapter(start.model, parameters), Monitor(parameters, folder, start.tokenizer, of)
     found: list[dict[str, float]] = []
     spent = 0
     for number in range(1, parameters.rounds + 1):
@@ -125,7 +126,8 @@ def rounds(
         _note(folder / "steps.jsonl", number, found[-1], sampled)
         plan = schedule(parameters, spent, share)
         what = f"{parameters.method} round {number}"
-        log = StepLog(folder / "steps.jsonl", what, plan, peak=parameters.learning_rate, round=number)
+        path = folder / "steps.jsonl"
+        log = StepLog(path, what, plan, peak=parameters.learning_rate, round=number, monitor=monitor)
         if (here / "adapter").is_dir():
             set_peft_model_state_dict(model, load_file(here / "adapter" / "adapter_model.safetensors"))
         else:

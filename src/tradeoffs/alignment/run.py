@@ -54,8 +54,9 @@ def align(parameters: AlignParameters) -> Record:
     data = [name for name in ("instructions", "preferences", "reward_data") if getattr(parameters, name)]
     inputs = {"start_sha256": adapter_digest(parameters.start)}
     inputs |= {name: identify(getattr(parameters, name)) for name in data}
-    # How the work is divided changes nothing but rounding, so that a run may go on with another division.
-    asked = parameters.model_dump(exclude={"workers", "micro_batch", "processes", "accelerate"})
+    # How the work is divided changes nothing but rounding, and looking on changes nothing, so that a run may go on with other values.
+    aside = {"workers", "micro_batch", "processes", "accelerate", "evaluations", "evaluation_prompts"}
+    asked = parameters.model_dump(exclude=aside)
     folder = processes.main_first(
         lambda: claim(Path(parameters.out), asked | {f"{name}_input": value for name, value in inputs.items()})
     )

@@ -25,6 +25,7 @@ from tradeoffs.alignment.common import (
     together,
     trainer_settings,
 )
+from tradeoffs.alignment.monitor import Monitor
 from tradeoffs.parameters import AlignParameters
 from tradeoffs.tasks.prompts import Message
 
@@ -100,7 +101,8 @@ def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
         conversations = [(messages, answer) for (messages, _), answer in zip(conversations, answers, strict=True)]
     source = Path(parameters.instructions).name
     what = f"sft on {parameters.domain}" + (f" ({source})" if source else "")
-    log = StepLog(folder / "steps.jsonl", what, plan, peak=parameters.learning_rate)
+    monitor = Monitor(parameters, folder, policy.tokenizer)
+    log = StepLog(folder / "steps.jsonl", what, plan, peak=parameters.learning_rate, monitor=monitor)
     model = new_adapter(policy.model, parameters)
     model = fine_tune(model, policy.tokenizer, conversations, parameters, folder, plan=plan, log=log)
     finish(parameters, model, folder)

@@ -145,6 +145,34 @@ def curves(steps: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(found)[columns] if found else pd.DataFrame(columns=columns)
 
 
+# What evaluations measure, alike for every method.
+EVALUATED = ("reward", "response_tokens", "entropy", "kl")
+
+
+def evaluations(steps: pd.DataFrame) -> pd.DataFrame:
+    """Held-out curves: what each evaluation during training measured, on average over seeds and at the least and most.
+
+    Args:
+        steps: rows of `TrainingStep` with `run`, `seed` and `shuffled`, in the order in which they were written.
+
+    Returns:
+        `run`, `measure` (of `EVALUATED`), `shuffled`, `tokens` (through the policy by then, mean over seeds), `mean`, `least`, `most`.
+    """
+    by = ["run", "seed", "shuffled"]
+    spent = steps.assign(spent=steps["tokens"].fillna(0).groupby([steps[name] for name in by]).cumsum())
+    own = spent[spent["kind"] == "evaluation"]
+    own = own.assign(number=own.groupby(by).cumcount())
+    found = []
+    for measure in EVALUATED:
+        if own[measure].notna().any():
+            table = own.groupby(["run", "shuffled", "number"], sort=False).agg(
+                tokens=("spent", "mean"), mean=(measure, "mean"), least=(measure, "min"), most=(measure, "max")
+            )
+            found.append(table.reset_index().assign(measure=measure))
+    columns = ["run", "measure", "shuffled", "tokens", "mean", "least", "most"]
+    return pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame(columns=columns)
+
+
 def first_met(steps: pd.DataFrame) -> dict[str, Any]:
     """True against shuffled rewards on prompts that training meets for the first time, from the first update on.
 
