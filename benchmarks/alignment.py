@@ -35,6 +35,8 @@ SHARED: dict[str, Any] = dict(
 METHODS: dict[str, dict[str, Any]] = {
     "sft": {"method": "sft", "domain": "code"},
     "rsft": {"method": "rsft"},
+    "scalarization": {"method": "scalarization"},
+    "dpa": {"method": "dpa", "angles": [-45.0, 0.0, 45.0], "angles_per_prompt": 3, "samples": 2},
     "dpo": {"method": "dpo", "batch_size": 4},
     "rrhf": {"method": "rrhf", "batch_size": 2},
     "rloo": {"method": "rloo"},
