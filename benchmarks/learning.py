@@ -5,7 +5,8 @@ changed places (for supervised fine-tuning: on answers that have). Both policies
 fitted on true and on shuffled labels likewise. Started again, what is done is not done again; rows, tables and figures go to
 RESULTS/learning/, which the book reads.
 
-    python benchmarks/learning.py --reward-models              # everything, some hours on two cores
+    python benchmarks/learning.py --reward-models              # everything: on two cores hours, dpa and rlvr about a day each
+    python benchmarks/learning.py --methods dpa rlvr           # on a GPU minutes, seeds and controls (--seeds, --only) side by side
     python benchmarks/learning.py --methods rsft dpo           # two processes, each with other methods, may share the work
                                                                # once runs/learning/start is there
     python benchmarks/learning.py --methods --steer            # DPO's and the start policy asked for directions and for brevity
@@ -72,7 +73,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "rrhf": SAMPLED | dict(method="rrhf", batch_size=4, prompts=32, samples=6, token_budget=36_000),
     "ppo": ONLINE | dict(method="ppo", token_budget=60_000, beta=0.02),
     "rloo": ONLINE | dict(method="rloo", token_budget=20_000),
-    # a verdict is one bit: many responses a step and dozens of steps, which take minutes on a GPU and hours on two cores
+    # a verdict is one bit: many responses a step, and tokens that take minutes on a GPU and a day on two cores
     "rlvr": ONLINE
     | dict(
         method="rlvr", domain="code", samples=8, prompts=4096, batch_size=256, micro_batch=32, token_budget=1_600_000
@@ -351,7 +352,9 @@ def summarise(kept: Path) -> None:
     budgets = {run: RUNS[run]["token_budget"] for run in RUNS if run in set(rows["run"])}
     write_text(kept / "budgets.json", json.dumps(budgets) + "\n")
     ran = [run for run in RUNS if run in set(rows["run"])]
-    table = learning.effects(rows[rows["run"].isin(ran)], learning.before(rows, weights, trained))
+    asked = pd.DataFrame(row for row in read_jsonl(kept / "steered.jsonl") if row["settings"] == asked_as(row["run"]))
+    turned_start = asked[(asked["run"] == "start") & asked["angle"].notna()] if len(asked) else asked
+    table = learning.effects(rows[rows["run"].isin(ran)], learning.before(rows, weights, trained, turned_start))
     figures_made = {}
     if len(table):
         table = table.set_index("run").loc[[run for run in ran if run in set(table["run"])]].reset_index()
@@ -368,18 +371,20 @@ def summarise(kept: Path) -> None:
     dpa = rows[(rows["run"] == "dpa") & ~rows["shuffled"]]
     if len(dpa):
         matrix, turned = learning.directions(dpa), learning.dial(dpa)
+        control = learning.dial(rows[(rows["run"] == "dpa") & rows["shuffled"]])
+        if len(control) == len(turned):
+            turned = turned.join(control.drop(columns="angle").add_prefix("shuffled_"))
         write_text(kept / "dial.csv", turned.to_csv(index=False))
         write_text(kept / "directions.csv", matrix.to_csv(index_label="asked"))
         write_text(kept / "dominance.csv", learning.dominance(dpa).to_csv(index=False))
-        write_text(kept / "monotone.json", json.dumps(learning.monotone(dpa)) + "\n")
+        write_text(kept / "monotone.json", json.dumps(learning.monotone(dpa) | {"trained": trained}) + "\n")
         write_text(kept / "front.json", json.dumps(front(rows, dpa)) + "\n")
-        asked = [row for row in read_jsonl(kept / "steered.jsonl") if row["settings"] == asked_as(row["run"])]
-        if asked:
+        if len(asked):
             columns = ["run", "seed", "angle", "words", "tokens", "helpfulness", "verbosity"]
-            table_of = pd.concat([pd.DataFrame(asked), dpa.assign(words="")])[columns]
+            table_of = pd.concat([asked, dpa.assign(words="")])[columns]
             write_text(kept / "steered.csv", table_of.to_csv(index=False))
         figures_made["dial"] = figures.dial(turned, matrix)
-        points = plane_points(rows, turned)
+        points = plane_points(rows, turned, turned_start)
         write_text(kept / "plane.csv", points.to_csv(index=False))
         figures_made["plane"] = figures.plane(points)
     logged = [row for row in read_jsonl(kept / "steps.jsonl") if row["settings"] == settings(row["run"])]
@@ -388,7 +393,9 @@ def summarise(kept: Path) -> None:
         pd.DataFrame(logged).drop_duplicates(["run", "seed", "shuffled", "kind", "step"]) if logged else pd.DataFrame()
     )
     (kept / "first_met.json").unlink(missing_ok=True)
-    if len(steps) and {True, False} <= set((own := steps[steps["run"] == "rlvr"])["shuffled"]):
+    if len(steps) and {True, False} <= set(
+        (own := steps[(steps["run"] == "rlvr") & (steps["kind"] == "step")])["shuffled"]
+    ):
         given = RUNS["rlvr"]
         if own["step"].max() * given["batch_size"] <= given["prompts"] * given["samples"]:  # else prompts came again
             write_text(kept / "first_met.json", json.dumps(learning.first_met(own), indent=1) + "\n")
@@ -416,20 +423,27 @@ def front(rows: pd.DataFrame, dpa: pd.DataFrame) -> dict[str, Any]:
     return learning.front(dpa[dpa["angle"].isin(angles)], own, tuple(start)) if len(caps) == 1 else {}
 
 
-def plane_points(rows: pd.DataFrame, turned: pd.DataFrame) -> pd.DataFrame:
-    """DPA's directions, the scalarised policies and the start policy in the plane of both attributes."""
+def plane_points(rows: pd.DataFrame, turned: pd.DataFrame, turned_start: pd.DataFrame) -> pd.DataFrame:
+    """DPA's directions, the scalarised policies and the start policy, under both caps, in the plane of both attributes."""
     cap = {run: given.get("max_new_tokens") for run, given in RUNS.items()} | {"start": SAMPLED["max_new_tokens"]}
+    both = ["helpfulness", "verbosity"]
+    turned = turned[[name for name in turned if not name.startswith("shuffled_")]]
     found = [
         {"kind": "dpa", "label": f"{row['angle']:g}°", "cap": cap["dpa"]} | row for row in turned.to_dict("records")
     ]
-    fixed = {"scalarization-45m": "v at -45°", "scalarization-45p": "v at 45°", "start": "start"}
+    if len(turned_start):
+        label = f"start, of up to {cap['dpa']} tokens"
+        found.append({"kind": "start", "label": label, "cap": cap["dpa"]} | learning.over_seeds(turned_start, both))
+    fixed = {
+        "scalarization-45m": "v at -45°",
+        "scalarization-45p": "v at 45°",
+        "start": f"start, of up to {cap['start']} tokens",
+    }
     for run, label in fixed.items():
         own = rows[(rows["run"] == run) & ~rows["shuffled"]]
         if len(own):
             kind = "start" if run.startswith("start") else "scalarisation"
-            found.append(
-                {"kind": kind, "label": label, "cap": cap[run]} | learning.over_seeds(own, ["helpfulness", "verbosity"])
-            )
+            found.append({"kind": kind, "label": label, "cap": cap[run]} | learning.over_seeds(own, both))
     return pd.DataFrame(found)
 
 

@@ -138,6 +138,7 @@ def test_c5_needs_both_ends_apart_and_as_much_of_the_plane() -> None:
     assert claims.c5(turned([1.0, 1.0], ends=(-10.0, -19.0, -1.0)), DIAL, front).verdict == claims.REFUTED
     assert claims.c5(turned([1.0, 0.5]), DIAL, front).verdict == claims.UNTESTABLE
     assert claims.c5(turned([1.0, 1.0]), DIAL, {}).verdict == claims.UNTESTABLE
+    assert "not measured" in claims.c5(turned([1.0, 1.0]), DIAL, {}).measured and "2 of 2 seeds" in found.measured
     assert (
         claims.c5(turned([1.0, 1.0]), DIAL.iloc[::2], front).verdict == claims.UNTESTABLE
     )  # three directions are too few
@@ -149,7 +150,7 @@ def test_c5_needs_both_ends_apart_and_as_much_of_the_plane() -> None:
 
 def steered(slope: float, brief: float) -> pd.DataFrame:
     rows = [
-        {"run": run, "words": "", "seed": seed, "angle": angle, "tokens": 20 + (own + 0.1 * seed) * angle / 45}
+        {"run": run, "words": "", "seed": seed, "angle": angle, "tokens": 25 + (own + 0.1 * seed) * angle / 45}
         for run, own in (("dpo", slope), ("start", 0.0), ("dpa", 5.0))
         for seed in range(3)
         for angle in (-45.0, 0.0, 45.0)
@@ -175,6 +176,7 @@ def steered(slope: float, brief: float) -> pd.DataFrame:
         (0.0, 0.0, claims.SUPPORTED),  # follows neither
         (5.0, 0.0, claims.REFUTED),  # follows directions
         (0.0, -6.0, claims.REFUTED),  # follows plain words
+        (0.0, -2.2, claims.UNTESTABLE),  # its interval holds the margin
         (1.9, 0.0, claims.UNTESTABLE),  # its interval holds both
     ],
 )
@@ -190,12 +192,17 @@ def test_c4_needs_dpo_and_more_seeds_than_one() -> None:
     one = claims.c4(rows[rows["seed"] == 0])
     assert one.verdict == claims.UNMEASURED and "One seed allows no claim" in one.measured and "nan" not in one.measured
     assert claims.c4(rows[rows["angle"].notna()]).verdict == claims.UNTESTABLE  # never asked in plain words
-    assert claims.c4(rows[rows["run"] != "start"]).verdict == claims.UNTESTABLE
     rows.loc[rows["run"].eq("start") & rows["words"].ne(""), "tokens"] -= 9
-    followed = claims.c4(rows)
+    other = claims.c4(rows)
+    assert other.verdict == claims.SUPPORTED  # a policy that nobody aligned says nothing of alignment
     assert (
-        followed.verdict == claims.REFUTED and "start policy: 0.10" in followed.measured
-    )  # one that does adapt is enough
+        "start policy: 0.10" in other.measured
+        and "dpa: 5.10 (4.85 to 5.35) tokens per 45 degrees, beyond" in other.measured
+    )
+    rows.loc[rows["angle"].notna(), "tokens"] -= (
+        9  # any added sentence shortens answers: being told to be brief is no more than that
+    )
+    assert claims.c4(rows).verdict == claims.SUPPORTED and "beside 16.0" in claims.c4(rows).measured
     unclear = steered(0.0, 0.0)
     unclear.loc[unclear["words"].ne("") & unclear["run"].eq("dpo"), "tokens"] += unclear["seed"] * 40 - 60
     assert claims.c4(unclear).verdict == claims.UNTESTABLE  # not seeing a change is not showing that there is none

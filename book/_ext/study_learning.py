@@ -12,6 +12,7 @@ import json
 import math
 import shutil
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ DATA = (
     "curves_reinforcement",
 )
 LEVEL = 0.05
+# had other settings before, which had shown nothing; and another measure of their objective
+TRIED_AGAIN, MEASURED_AGAIN = ("rsft", "rrhf", "ppo", "dpa", "rlvr"), ("dpa", "dpo-pairs")
 SENTENCES = ("sft", "dpo", "dpo-pairs", "rsft", "rrhf", "dpa", "ppo", "rloo", "rlvr")
 
 
@@ -54,6 +57,7 @@ def effects_table(rows: list[dict[str, str]]) -> tables.Table:
         "Difference",
         "95 % interval",
         "Adjusted p",
+        "True less start",
         "Seeds",
         "Learns",
     ]
@@ -63,12 +67,14 @@ def effects_table(rows: list[dict[str, str]]) -> tables.Table:
         shown = [
             _points(run, row.get(name, "")) for name in ("before", "true", "shuffled", "difference", "low", "high")
         ]
+        gain = [_points(run, row.get(name, "")) for name in ("gain", "gain_low", "gain_high")]
         body.append(
             [
                 f"`{run}`",
                 *shown[:4],
                 f"{shown[4]} to {shown[5]}",
                 f"{float(row['p_adjusted']):.3f}" if row.get("p_adjusted") else "–",
+                "–" if "–" in gain else f"{gain[0]} ({gain[1]} to {gain[2]})",
                 row["seeds"],
                 "yes" if row["learns"] == "True" else "not shown",
             ]
@@ -140,12 +146,11 @@ def sentence(row: dict[str, str]) -> str:
         return f"{text}; one seed gives no interval."
     between = f"a difference of {shown['difference']} ({shown['low']} to {shown['high']}, {row['seeds']} seeds)"
     if row["learns"] == "True":
-        gained = not row.get("before") or float(row["true"]) > float(row["before"])
-        return f"{text}: {between}. " + (
-            "It learns."
-            if gained
-            else "With true rewards it loses less than with shuffled ones; over the start policy nothing is gained."
-        )
+        gains = {name: float(row.get(name) or math.nan) for name in ("gain", "gain_low")}
+        if gains["gain"] < 0:
+            return f"{text}: {between}. With true rewards it loses less than with shuffled ones; over the start policy nothing is gained."
+        more = " Its gain over the start policy alone is not shown." if gains["gain_low"] <= 0 else ""
+        return f"{text}: {between}. It learns.{more}"
     told = float(row.get("p_adjusted") or math.nan)
     if float(row["high"]) < 0 and not told >= LEVEL:
         return f"{text}: {between}. It does worse than its control."
@@ -180,10 +185,13 @@ def first_met_sentence(found: dict[str, Any]) -> str:
         f"{found['true']:.1f} % of samples passed with true rewards and {found['shuffled']:.1f} % with shuffled ones, "
         f"{found['before']:.1f} % before any update"
     )
+    over = f"over the first step they gain {found['gain']:.1f} points ({found['gain_low']:.1f} to {found['gain_high']:.1f})"
     if found["low"] <= 0:
         verdict = "learning is not shown there"
-    elif found["true"] > found["before"]:
-        verdict = "true rewards teach"
+    elif found["gain_low"] > 0:
+        verdict = f"true rewards teach: {over}"
+    elif found["gain"] > 0:
+        verdict = f"true rewards are ahead; {over}, which is not shown to be a gain"
     else:
         verdict = "true rewards keep what shuffled ones lose, and gain nothing over the start policy"
     return _compared(text, found, f"; {verdict}.")
@@ -194,12 +202,21 @@ def overall(rows: list[dict[str, str]]) -> str:
     learns = [f"`{row['run']}`" for row in rows if row["learns"] == "True"]
     rest = [f"`{row['run']}`" for row in rows if row["learns"] != "True"]
     text = f"Learning is shown for {len(learns)} of {len(rows)} runs" + (f": {', '.join(learns)}." if learns else ".")
-    if "`dpo-pairs`" in learns:
-        text += " For `dpo-pairs` it is by a measure that was chosen after a first one had not shown it."
     if rest:
         text += f" Not shown for {', '.join(rest)}."
     left = [f"`{run}`" for run in SENTENCES if run not in {row["run"] for row in rows}]
-    return text + (f" Still to be measured: {', '.join(left)}." if left else "")
+    text += f" Still to be measured: {', '.join(left)}." if left else ""
+    again, measured = ([run for run in of if f"`{run}`" in learns] for of in (TRIED_AGAIN, MEASURED_AGAIN))
+    if again:
+        text += f" Before, {_listed(again)} had other settings, which had shown nothing."
+    if measured:
+        text += f" For {_listed(measured)} the measure was chosen after another had not shown it."
+    return text + (f" The adjusted p counts {len(rows)} runs, not those attempts." if again or measured else "")
+
+
+def _listed(runs: Sequence[str]) -> str:
+    words = [f"`{run}`" for run in runs]
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def dial_sentence(folder: Path) -> str:
@@ -217,9 +234,14 @@ def dial_sentence(folder: Path) -> str:
     text += f" (Spearman's rank correlation {', '.join(f'{rho:.2f}' for rho in found['spearman'])} by seed). "
     if len(found["spearman"]) > 1:
         rho, low, high = found["pooled"]
-        text += (
-            f"Of the mean over seeds the correlation is {rho:.2f} ({low:.2f} to {high:.2f}, over prompts drawn again). "
+        apart, least, most = found["ends"]
+        text += f"Of the mean over seeds the correlation is {rho:.2f} ({low:.2f} to {high:.2f}, over prompts drawn again); the ends are "
+        text += f"{apart:.1f} points apart ({least:.1f} to {most:.1f}, over seeds)" + (
+            ". " if least > 0 else ", so that a turn is not shown by its ends. "
         )
+    if found.get("trained"):
+        text += f"It was trained on {', '.join(f'{angle:g}°' for angle in found['trained'])}. "
+    text += _beside_start(rows, _read(folder / "steered.csv"))
     own = [row for row in ahead if float(row["best_prompt"]) == float(row["angle"])]
     text += f"Of {len(ahead)} directions, {len(own)} are served best by their own prompt"
     if len(found["spearman"]) < 2:
@@ -228,6 +250,23 @@ def dial_sentence(folder: Path) -> str:
     clear = [row for row in ahead if row["low"] and float(row["low"]) > 0]
     return (
         f"{text}; {len(clear)} are served better by it than by the others on average, their intervals being above zero."
+    )
+
+
+def _beside_start(rows: list[dict[str, str]], steered: list[dict[str, str]]) -> str:
+    """Say how long answers are at the end that asks for detail, beside the start policy and the control asked the same."""
+    last = rows[-1]
+    asked = [
+        float(row["tokens"])
+        for row in steered
+        if row["run"] == "start" and row["angle"] and float(row["angle"]) == float(last["angle"])
+    ]
+    if not asked or not last.get("shuffled_tokens"):
+        return ""
+    return (
+        f"Asked for {float(last['angle']):g}° its answers have {float(last['tokens']):.1f} tokens on average, those of the policy that it "
+        f"starts from {sum(asked) / len(asked):.1f}, and of the control that learnt from shuffled rewards "
+        f"{float(last['shuffled_tokens']):.1f}. "
     )
 
 
@@ -292,10 +331,10 @@ def budgets(results: Path, stages: dict[str, Any]) -> dict[str, str]:
     if not own or not learns & set(tried):
         return {"align_budgets": "{numref}`tab-settings` has them."}
     each = sorted((tried[run], run) for run in learns if run in tried)
-    told = " to ".join(f"{tokens:,} (`{run}`)" for tokens, run in dict.fromkeys((each[0], each[-1])))
+    told = ", ".join(f"{tokens:,} (`{run}`)" for tokens, run in each)
     text = (
         f"an aligned policy of the study had {' or '.join(f'{n:,}' for n in own)} tokens; those that {{ref}}`sec-learning` shows to learn "
-        f"had {told}."
+        f"had {told}. What a method needs is to be compared with the same method's."
     )
     return {"align_budgets": text}
 
@@ -304,7 +343,9 @@ def setting(where: dict[str, dict[str, Any]]) -> str:
     """Where each kind of run was made, and when the last of them."""
     machines: dict[str, list[str]] = defaultdict(list)
     for run, made in where.items():
-        machines[made["accelerator"] or f"{made['hardware']}, cores used: {made['cores']}"].append(run)
+        torch = (made.get("packages") or {}).get("torch", "")
+        machine = made["accelerator"] or f"{made['hardware']}, cores used: {made['cores']}"
+        machines[machine + (f", PyTorch {torch}" if torch else "")].append(run)
     # runs from before dates were kept are dated by the commit that brought their rows
     when = {
         run: made["created_utc"] or (made.get("rows_committed") or {}).get("date", "") for run, made in where.items()

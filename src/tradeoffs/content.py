@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tradeoffs.methods import METHODS
-from tradeoffs.parameters import filled
+from tradeoffs.parameters import ASIDE, filled
 from tradeoffs.profiles import Job
 from tradeoffs.records import CONTENT, SCHEMA_VERSION, digest, write_text
 
@@ -44,7 +44,7 @@ OUTPUTS = {
     "analyse": (),
 }
 ANALYSED = ("record.json", "steps.jsonl")
-DECIDE_NOTHING = {"out", "workers", "micro_batch", "processes", "accelerate"}  # how work is divided
+DECIDE_NOTHING = {"out"} | ASIDE
 SAMPLED = 1 << 20  # bytes: of a larger file in a folder (a model's weights) so much and its size stand for it
 MARK, KEPT = "done", CONTENT
 

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter, LogLocator
 
@@ -26,6 +27,7 @@ from tradeoffs.records import without_seed
 GREY = "#7a7a7a"
 BLUE = "#1a82c4"  # Okabe-Ito's blue, lightened until it stands out from black as well as from white
 GREEN = "#009E73"
+ORANGE = "#E69F00"
 WIDTH_IN = 7.2
 FONT_PT = 10
 MOST_POINTS = 400  # a curve of more points is thinned, which keeps the file small and changes nothing one could see
@@ -631,6 +633,8 @@ def evaluations(curves: pd.DataFrame) -> Figure:
         axes[row * len(labels)].set_ylabel(run)
     if runs:
         for place, text, colour in ((0.95, "true", BLUE), (0.78, "shuffled", GREY)):
+            if (text == "shuffled") not in set(curves["shuffled"]):
+                continue
             axes[0].text(
                 0.04, place, text, color=colour, ha="left", va="top", transform=axes[0].transAxes, fontsize=FONT_PT
             )
@@ -638,10 +642,10 @@ def evaluations(curves: pd.DataFrame) -> Figure:
 
 
 def price(effects: pd.DataFrame, start: pd.Series) -> Figure:
-    """What did learning do to length, entropy and divergence? One panel a measure, a dot a run, a line for the start policy.
+    """What did training do to length, entropy and divergence? A panel a measure, a dot a run and one its control, a line for the start.
 
     Args:
-        effects: as for `learning`, without runs that do not sample.
+        effects: as for `learning`, with `<measure>_shuffled`, without runs that do not sample.
         start: the start policy's `tokens` and `entropy`.
     """
     own = effects[effects["tokens"].notna()]
@@ -652,10 +656,10 @@ def price(effects: pd.DataFrame, start: pd.Series) -> Figure:
         "kl": "KL to the start (nats a response)",
     }
     for n, (axis, (name, label)) in enumerate(zip(axes, labels.items(), strict=True)):
+        axis.plot(own[f"{name}_shuffled"], range(len(own)), "o", color=GREY, markersize=5, fillstyle="none")
         axis.plot(own[name], range(len(own)), "o", color=BLUE, markersize=6)
         axis.hlines(range(len(own)), own[f"{name}_low"], own[f"{name}_high"], color=BLUE, linewidth=1.2)
-        if name in start:
-            axis.axvline(float(start[name]), color=GREY, linewidth=0.8, linestyle=":")
+        axis.axvline(float(start.get(name, 0.0)), color=GREY, linewidth=0.8, linestyle=":")  # no divergence from itself
         axis.set_yticks(range(len(own)), list(own["run"]) if n == 0 else [""] * len(own))
         axis.set_ylim(len(own) - 0.5, -0.5)
         axis.set_xlabel(label)
@@ -667,7 +671,7 @@ def dial(table: pd.DataFrame, matrix: pd.DataFrame) -> Figure:
     """Does the direction in the prompt move answers? Verbosity by angle, and the direction matrix.
 
     Args:
-        table: `tradeoffs.analysis.learning.dial`.
+        table: `tradeoffs.analysis.learning.dial`, and, where there is a control, its verbosity as `shuffled_verbosity`.
         matrix: `tradeoffs.analysis.learning.directions`.
     """
     figure, (left, right) = _figure(3.2, 2)
@@ -677,6 +681,10 @@ def dial(table: pd.DataFrame, matrix: pd.DataFrame) -> Figure:
             table["angle"], table["verbosity_low"], table["verbosity_high"], color=BLUE, alpha=0.2, linewidth=0
         )
     left.set(xlabel="angle asked for (degrees)", ylabel="mean verbosity (0-100)", xticks=list(table["angle"]))
+    if "shuffled_verbosity" in table:
+        left.plot(table["angle"], table["shuffled_verbosity"], "o-", color=GREY, markersize=4, linewidth=1.2)
+        for place, text, colour in ((0.95, "true", BLUE), (0.85, "shuffled", GREY)):
+            left.text(0.04, place, text, color=colour, va="top", transform=left.transAxes, fontsize=FONT_PT)
     if len(table) > 6:
         left.tick_params(axis="x", labelrotation=90)
     relative = matrix - matrix.max(axis=0)  # of its column: which prompt serves this direction best
@@ -694,6 +702,8 @@ def dial(table: pd.DataFrame, matrix: pd.DataFrame) -> Figure:
                 fontsize=FONT_PT - 2,
                 color="white" if dark else "#333333",
             )
+    for j, best in enumerate(matrix.to_numpy().argmax(axis=0)):
+        right.add_patch(Rectangle((j - 0.5, best - 0.5), 1, 1, fill=False, edgecolor=ORANGE, linewidth=1.6))
     names = [f"{angle:g}" for angle in matrix.index]
     right.set_xticks(range(len(names)), names)
     right.set_yticks(range(len(names)), names)

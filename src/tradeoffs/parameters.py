@@ -167,6 +167,10 @@ class Parameters(BaseModel):
         return float(value) if number and isinstance(value, str) and EXPONENT.fullmatch(value) else value
 
 
+# How a stage's work is divided, and how often it is looked at: nothing that decides its numbers.
+ASIDE = {"workers", "micro_batch", "processes", "accelerate", "evaluations", "evaluation_prompts"}
+
+
 class AlignParameters(Parameters):
     """`notebooks/align.ipynb`: train one policy."""
 
@@ -240,7 +244,8 @@ class AlignParameters(Parameters):
     evaluations: int = Field(
         0,
         ge=0,
-        description="how often, evenly over training, the policy is measured by samples on held-out prompts; 0 for never",
+        description="how often, evenly over training, the policy is measured by samples on held-out prompts, with up to three copies of "
+        "the model in memory and other processes waiting; 0 for never",
     )
     evaluation_prompts: int = Field(16, ge=2, description="held-out prompts, each answered once in an evaluation")
     seed: Seed = 0
@@ -293,7 +298,7 @@ class AlignParameters(Parameters):
             raise ValueError("domain: got 'code'; accepts 'general' or 'mixed' with instructions")
         if self.evaluations and self.accelerate:
             raise ValueError(
-                f"evaluations: got {self.evaluations}; accepts 0 with accelerate: no process need hold the whole policy"
+                f"evaluations: got {self.evaluations}; accepts 0 with accelerate, under whose sharding no process may hold the whole policy"
             )
         return self
 

@@ -101,13 +101,16 @@ def keys(stage: str, name: str, given: Mapping[str, Any]) -> tuple[tuple[str, ..
 
 
 def past(records: Iterable[tuple[str, Record]]) -> list[Past]:
-    """Earlier jobs, from their records by name; a resumed job's record tells its last part alone and may mislead."""
+    """Earlier jobs, from their records by name; a resumed job's record tells its last part alone and may mislead.
+
+    Trainings that were looked at tell nothing of others' time, and are left out.
+    """
     found = []
     for name, record in records:
         given = record.parameters
         if record.stage == "grade":
             given = given | {"limit": record.counts.get("planned", 0)}
-        if record.stage in MODELS and record.seconds:
+        if record.stage in MODELS and record.seconds and not given.get("evaluations"):
             found.append(Past(keys(record.stage, name, given), size(record.stage, given), record.seconds))
     return found
 

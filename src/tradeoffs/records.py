@@ -187,6 +187,8 @@ class TrainingStep(Row):
         helpfulness, verbosity: means over the responses, 0-100; `reward`: what the method maximises, in its own unit.
         response_tokens: mean tokens of a response, stop token included.
         accuracy: share of pairs ordered as the reward orders them (DPO, RRHF), or of tokens predicted (SFT).
+        progress: evaluations: the share of training, in all rounds, after which this one was due. Their `reward` is v . r in points, along
+            the prompt's direction for DPA, and for RLVR the share that passes.
     """
 
     step: int
@@ -204,6 +206,7 @@ class TrainingStep(Row):
     response_tokens: float | None = None
     kl: float | None = None
     accuracy: float | None = None
+    progress: float | None = None
 
 
 class Provenance(BaseModel):

@@ -185,7 +185,8 @@ class StepLog(TrainerCallback):
         peak: learning rate at the beginning.
         round: which round; its steps are counted on from those of the rounds before.
         passes: how often each token that the trainer counts passes through the policy: 2 where it samples what it trains on.
-        monitor: called with the policy, step, tokens spent and round before the first step and after each, outside of its time.
+        monitor: called with the policy, step, share of this plan that is done and round before the first step and after each, outside
+            of its time.
     """
 
     def __init__(
@@ -197,7 +198,7 @@ class StepLog(TrainerCallback):
         peak: float = 0.0,
         round: int = 1,
         passes: int = 1,
-        monitor: Callable[[PeftModel, int, int, int], None] | None = None,
+        monitor: Callable[[PeftModel, int, float, int], None] | None = None,
     ) -> None:
         self.monitor = monitor
         self.path, self.what, self.plan, self.peak, self.round, self.passes = path, what, plan, peak, round, passes
@@ -214,6 +215,12 @@ class StepLog(TrainerCallback):
         done = sum(row.tokens or 0 for row in self.rows if row.step <= self.offset + step)
         return bool(self.plan.limit) and self.plan.spent + done >= self.plan.limit
 
+    def share(self, step: int) -> float:
+        """How much of the plan is done after this many of the trainer's own steps."""
+        if self.plan.limit:
+            return min(1.0, (self.spent - self.plan.spent) / (self.plan.limit - self.plan.spent))
+        return step / self.plan.steps
+
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
     ) -> None:
@@ -227,7 +234,7 @@ class StepLog(TrainerCallback):
             size, start, unit = self.plan.steps, state.global_step, "step"
         self.bar = bar(total=size, initial=min(start, size), what=self.what, unit=unit)
         if self.monitor:
-            self.monitor(given["model"], self.offset + state.global_step, self.spent, self.round)
+            self.monitor(given["model"], self.offset + state.global_step, self.share(state.global_step), self.round)
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
@@ -280,7 +287,7 @@ class StepLog(TrainerCallback):
         self.bar.set_postfix_str(f"loss {values['loss']:.3f}")
         self.bar.update(min(tokens, self.bar.total - self.bar.n) if self.plan.limit else 1)
         if self.monitor:
-            self.monitor(given["model"], step, self.spent, self.round)
+            self.monitor(given["model"], step, self.share(state.global_step), self.round)
         if self.plan.limit and self.spent >= self.plan.limit:
             control.should_training_stop = True
 

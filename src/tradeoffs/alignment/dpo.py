@@ -118,7 +118,8 @@ def _on_pairs(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
             row | {"chosen": row["rejected"], "rejected": row["chosen"]} if rng.random() < 0.5 else row for row in rows
         ]
     plan = schedule(parameters)
-    monitor = Monitor(parameters, folder, policy.tokenizer)
+    # whatever `domain` says: pairs are of general text
+    monitor = Monitor(parameters.model_copy(update={"domain": "general"}), folder, policy.tokenizer)
     log = StepLog(folder / "steps.jsonl", "dpo", plan, peak=parameters.learning_rate, monitor=monitor)
     model = new_adapter(policy.model, parameters)
     finish(parameters, prefer(model, policy.tokenizer, rows, parameters, folder, plan=plan, log=log), folder)

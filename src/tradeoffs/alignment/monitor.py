@@ -1,7 +1,7 @@
-"""Measure every method while it trains by the same measure: samples on held-out prompts, a few times over the budget.
+"""Measure every method while it trains in the same way: samples on held-out prompts, a few times over its budget.
 
 What a step tells depends on the method: an offline one sees answers that others gave, an online one its own. Beside each other stand only
-samples of the policy as it is then: their rewards, length, entropy, and divergence from the policy that training starts from. Training
+samples of the policy as it is then: their length, entropy, divergence from the policy that training starts from, and reward. Training
 takes no notice: the same adapter comes out, bit for bit.
 """
 
@@ -12,6 +12,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from accelerate.utils.memory import should_reduce_batch_size
 
 from tradeoffs import processes
 from tradeoffs.alignment.common import Judges, judges, merged_copy, plain
@@ -38,26 +40,52 @@ class Monitor:
         self, parameters: AlignParameters, folder: Path, tokenizer: PreTrainedTokenizerBase, of: Judges | None = None
     ) -> None:
         self.parameters, self.path, self.tokenizer = parameters, folder / "steps.jsonl", tokenizer
-        self.wanted = bool(parameters.evaluations) and processes.is_main()
+        self.wanted = bool(parameters.evaluations)
         if not self.wanted:
             return
-        self.of = of or judges(parameters)
+        self.of = of or judges(parameters)  # in every process: they wait for each other there
         self.examples = held_out_examples(
             parameters.domain, parameters.evaluation_prompts, code_share=parameters.code_share
         )
         self.reference: Policy | None = None
-        self.done = sum(row.kind == "evaluation" for row in read_rows(self.path, TrainingStep))
+        done = [row.progress for row in read_rows(self.path, TrainingStep) if row.progress is not None]
+        self.last = self._due(max(done)) if done else -1
 
-    def __call__(self, model: PeftModel, step: int, spent: int, round: int = 1) -> None:
+    def __call__(self, model: PeftModel, step: int, done: float, round: int = 1) -> None:
         """Measure the policy if it is time.
 
         Args:
+            model: the policy, its adapter not merged.
             step: optimizer steps so far, in all rounds.
-            spent: tokens so far.
+            done: share of this round's training that is done.
+
+        Raises:
+            MemoryError: the copies of the model do not fit.
         """
-        p = self.parameters
-        if not self.wanted or self.done > math.floor(p.evaluations * self._share(step, spent) + 1e-9):
+        if not self.wanted or not processes.is_main():
             return
+        p = self.parameters
+        due = self._due((round - 1 + min(1.0, done)) / (p.rounds if p.in_rounds else 1))
+        if due <= self.last:
+            return
+        try:
+            found = self._measure(model)
+        except RuntimeError as error:
+            if not should_reduce_batch_size(error):
+                raise
+            raise MemoryError(
+                f"evaluations: the model's copies do not fit into memory ({str(error).splitlines()[0]}); accepts 0, or fewer "
+                "evaluation_prompts; the last checkpoint is kept"
+            ) from None
+        append_jsonl(self.path, [self._row(found, step, round, due / p.evaluations)])
+        self.last = due
+
+    def _due(self, progress: float) -> int:
+        """The number of the evaluation that is due when this share of the training is done, from 0."""
+        return math.floor(self.parameters.evaluations * progress + 1e-9)
+
+    def _measure(self, model: PeftModel) -> list[HeldOut]:
+        p = self.parameters
         if self.reference is None:
             self.reference = Policy(plain(copy.deepcopy(model)).unload().eval(), self.tokenizer)
         policy, found = Policy(merged_copy(model), self.tokenizer), list[HeldOut]()
@@ -76,16 +104,9 @@ class Monitor:
                 seed=p.seed,
                 workers=p.workers,
             )
-        append_jsonl(self.path, [self._row(found, step, round)])
-        self.done = math.floor(p.evaluations * self._share(step, spent) + 1e-9) + 1
+        return found
 
-    def _share(self, step: int, spent: int) -> float:
-        p = self.parameters
-        if p.token_budget:
-            return min(1.0, spent / p.token_budget)
-        return min(1.0, step / (p.steps * (p.rounds if p.in_rounds else 1)))
-
-    def _row(self, found: Sequence[HeldOut], step: int, round: int) -> TrainingStep:
+    def _row(self, found: Sequence[HeldOut], step: int, round: int, progress: float) -> TrainingStep:
         p = self.parameters
 
         def worth(row: HeldOut) -> float:
@@ -102,6 +123,7 @@ class Monitor:
             step=step,
             kind="evaluation",
             round=round,
+            progress=progress,
             helpfulness=mean([row.helpfulness for row in found]),
             verbosity=mean([row.verbosity for row in found]),
             reward=mean([worth(row) for row in found]),

@@ -353,7 +353,7 @@ def _steps(
         what="ppo",
         unit="token" if plan.limit else "step",
     ) as b:
-        monitor(learner.model, step, spent)
+        monitor(learner.model, step, (spent if plan.limit else step) / size)
         while spent < plan.limit if plan.limit else step < plan.steps:
             began = time.perf_counter()
             for group in learner.optimizer.param_groups:
@@ -381,5 +381,5 @@ def _steps(
             b.update(min(tokens, size - spent) if plan.limit else 1)
             b.set_postfix_str(f"reward {row['reward']:.3f}")
             spent += tokens
-            monitor(learner.model, step, spent)
+            monitor(learner.model, step, (spent if plan.limit else step) / size)
     return step

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tradeoffs import processes
 from tradeoffs.methods import METHODS
-from tradeoffs.parameters import AlignParameters
+from tradeoffs.parameters import ASIDE, AlignParameters
 from tradeoffs.preferences.data import identify
 from tradeoffs.records import (
     Record,
@@ -55,8 +55,7 @@ def align(parameters: AlignParameters) -> Record:
     inputs = {"start_sha256": adapter_digest(parameters.start)}
     inputs |= {name: identify(getattr(parameters, name)) for name in data}
     # How the work is divided changes nothing but rounding, and looking on changes nothing, so that a run may go on with other values.
-    aside = {"workers", "micro_batch", "processes", "accelerate", "evaluations", "evaluation_prompts"}
-    asked = parameters.model_dump(exclude=aside)
+    asked = parameters.model_dump(exclude=ASIDE)
     folder = processes.main_first(
         lambda: claim(Path(parameters.out), asked | {f"{name}_input": value for name, value in inputs.items()})
     )

@@ -81,9 +81,10 @@ CLAIMS = {
         "Popular RLHF frameworks do not adapt to user-dependent preference.",
         "DPA, abstract, and its figure of helpfulness against verbosity.",
         "Single points for SFT and DPO where DPA is a curve; neither was asked for a direction.",
-        "DPO's policy and the fine-tuned one that it starts from (whose intervals are over samplings) asked for directions in the words "
-        f"that DPA's is trained on, and told in plain words to be brief. Slopes of length over the angle within {FLAT:g} tokens per 45 "
-        f"degrees, and at most {FLAT:g} tokens fewer on request, support the claim; following either does not.",
+        "DPO's policy asked for directions in the words that DPA's is trained on, and told in plain words to be brief, beside its answers "
+        f"to the directions: any added sentence changes length. A slope of length over the angle within {FLAT:g} tokens per 45 degrees, "
+        f"and at most {FLAT:g} tokens fewer on request, support the claim; following either beyond that by its interval does not. "
+        "The fine-tuned policy that it starts from (intervals over samplings) and DPA's are told beside it.",
     ),
     "c5": Claim(
         "With DPA one LLM serves users with different preferences.",
@@ -91,7 +92,7 @@ CLAIMS = {
         "One model over ten directions: verbosity 42 to 59, helpfulness 69 to 81.",
         "One policy asked for five directions or more: rank correlation of angle and verbosity at least 0.9 in every seed, verbosity at "
         "the ends apart, and at least as large a part of the plane of both attributes dominated as by policies trained for one trade-off "
-        f"each (hypervolume, {100 * FRONT:g} % of theirs).",
+        f"each (hypervolume, {100 * FRONT:g} % of theirs). Refuted by an interval: ends the wrong way round, less of the plane.",
     ),
     "c6": Claim(
         "The DPA study aligns Mistral-7B.",
@@ -104,7 +105,8 @@ CLAIMS = {
         "DPA, abstract and figures of rewards; the only claim that the report itself calls verified.",
         "Monotone curves; no error bars, seeds or tests beyond the trained range in abstract, README and figures.",
         "Mean verbosity monotone over five angles or more, rank correlation of at least 0.9 in every seed, and each direction best served "
-        "by its own prompt: the best of all, and by its interval over seeds better than the others on average.",
+        "by its own prompt: the best of all, and by its interval over seeds better than the others on average. Refuted by an "
+        "interval: ends the wrong way round, a direction served worse by its own prompt.",
     ),
     "c8": Claim(
         "DPA is competitive with DPO.",
@@ -151,6 +153,11 @@ def number(values: tuple[float, float, float]) -> str:
 def _kept(rho: Sequence[float]) -> bool:
     """Whether the order is kept in every seed; a correlation of 0.9 comes out of floating-point numbers a little below."""
     return all(value >= TAU - 1e-9 for value in rho)
+
+
+def _reached(rho: Sequence[float]) -> str:
+    """In how many seeds the order is kept."""
+    return f"{sum(_kept([value]) for value in rho)} of {len(rho)} seeds reach a rank correlation of {TAU:g}."
 
 
 def over_splits(values: Sequence[float]) -> tuple[float, float, float]:
@@ -208,9 +215,12 @@ def c2(groups: pd.DataFrame) -> Finding:
         parts.append(
             f"{100 * float(str(share)):.0f} % brief: the others lose {small['regret_scalar'].mean():.1f} points with one reward and "
             f"{small['regret_direction'].mean():.1f} with directions, the brief {large['regret_scalar'].mean():.1f} and "
-            f"{large['regret_direction'].mean():.1f}"
+            f"{large['regret_direction'].mean():.1f} (less loss for the others {number(gain)}, more for the brief {number(price)})"
         )
-    text = f"{'; '.join(parts)}. Of the responses that training would be told to prefer; no policy was trained on it."
+    text = (
+        f"{'; '.join(parts)}. Of the responses that training would be told to prefer, tastes being directions by construction; whether "
+        "a trained policy delivers it is asked in c5 and c7."
+    )
     return Finding(text, _all(holds))
 
 
@@ -237,34 +247,37 @@ NAMES = {"start": "start policy"}
 
 
 def c4(steered: pd.DataFrame) -> Finding:
-    """Policies without a dial follow neither directions nor a plain request; DPA's slope stands beside them."""
+    """DPO's policy, which has no dial, follows neither directions nor a plain request; others' answers stand beside its."""
     if steered.empty:
         return missing("answers of DPO's policy to prompts with directions", LEARNING)
-    parts, follows, flat = [], False, True
+    parts, follows, flat = [], False, False
     runs = {str(run): part for run, part in steered.groupby("run")}
     for run, part in sorted(runs.items()):
         slope = mean_interval([_slope(own) for _, own in part[part["angle"].notna()].groupby("seed")])
         text = f"{NAMES.get(run, run)}: {number(slope)} tokens per 45 degrees"
-        plain = part[part["angle"].isna()]
+        if run == "dpa":
+            text += ", beyond the margin" if slope[1] > FLAT else ", by the same margin not shown to follow"
+        words = part["words"].fillna("")
         brief = (math.nan,) * 3
-        if plain["words"].fillna("").nunique() > 1:
-            asked = plain["words"].fillna("").ne("")
-            change = plain.assign(asked=asked).groupby(["seed", "asked"])["tokens"].mean().unstack()
-            brief = mean_interval((change[True] - change[False]).tolist())
-            said = " ".join(sorted(set(plain.loc[asked, "words"])))
+        if words.ne("").any():
+            kind = words.where(words.eq(""), "told").where(part["angle"].isna(), "turned")
+            means = part.assign(kind=kind).groupby(["seed", "kind"])["tokens"].mean().unstack()
+            brief = mean_interval((means["told"] - means["turned"]).tolist())
+            said = " ".join(sorted(set(words) - {""}))
             text += (
-                f'; told "{said}", {change[False].mean():.1f} tokens become {change[True].mean():.1f}, {number(brief)}'
+                f'; told "{said}", {means[""].mean():.1f} tokens become {means["told"].mean():.1f}, beside {means["turned"].mean():.1f} '
+                f"when asked for directions: {number(brief)}"
             )
         parts.append(text)
-        if run != "dpa":
-            follows |= slope[1] > FLAT or slope[2] < -FLAT or brief[2] < 0
-            flat &= -FLAT < slope[1] and slope[2] < FLAT and brief[1] > -FLAT
+        if run == "dpo":
+            follows = slope[1] > FLAT or slope[2] < -FLAT or brief[2] < -FLAT
+            flat = -FLAT < slope[1] and slope[2] < FLAT and brief[1] > -FLAT
     text = ". ".join(parts) + "."
     if "dpo" not in runs:
         return Finding(text, UNMEASURED)
     if runs["dpo"]["seed"].nunique() < 2:
         return Finding(f"{text} One seed allows no claim.", UNMEASURED)
-    return Finding(text, REFUTED if follows else SUPPORTED if flat and "start" in runs else UNTESTABLE)
+    return Finding(text, _sure(flat, follows))
 
 
 def _slope(rows: pd.DataFrame) -> float:
@@ -285,7 +298,7 @@ def c5(monotone: Mapping[str, Any], dial: pd.DataFrame, front: Mapping[str, Any]
     text = (
         f"{len(dial)} directions. Rank correlation of angle and verbosity in {seeds}: {', '.join(f'{r:.2f}' for r in rho)}; of the means "
         f"over seeds, resampled over prompts, {number(tuple(monotone['pooled']))}. Asked for {first['angle']:g} and "
-        f"{last['angle']:g} degrees: {moved}; verbosity {number(tuple(monotone['ends']))} apart."
+        f"{last['angle']:g} degrees: {moved}; verbosity {number(tuple(monotone['ends']))} apart. {_reached(rho)}"
     )
     area = (math.nan,) * 3
     if front:
@@ -294,6 +307,8 @@ def c5(monotone: Mapping[str, Any], dial: pd.DataFrame, front: Mapping[str, Any]
             f" Asked for the directions that {front['policies']} policies were trained for, it dominates {number(area)} times their area, "
             f"with one adapter for {front['policies']}."
         )
+    else:
+        text += " The area that it dominates is not measured: its answers and those of the policies for one trade-off have different caps."
     if len(rho) < 2:
         return Finding(f"{text} One seed allows no claim.", UNMEASURED)
     _, low, high = monotone["ends"]
@@ -317,7 +332,7 @@ def c7(monotone: Mapping[str, Any], dominance: pd.DataFrame) -> Finding:
     text = (
         f"Mean verbosity {'rises' if monotone['monotone'] else 'does not rise'} from each angle to the next; rank correlations "
         f"{', '.join(f'{r:.2f}' for r in rho)}. Own prompt over the mean of the others, points of reward: {margins}. "
-        f"It is the best of all for {best} of {len(dominance)} directions."
+        f"It is the best of all for {best} of {len(dominance)} directions. {_reached(rho)}"
     )
     if len(rho) < 2:
         return Finding(f"{text} One seed allows no claim.", UNMEASURED)

@@ -52,12 +52,15 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
     return mean, mean - half, mean + half
 
 
-def before(start: pd.DataFrame, weights: Mapping[str, Sequence[float]], angles: Sequence[float]) -> dict[str, float]:
-    """The objective of each run before any training: that of the policy it starts from, asked for no direction.
+def before(
+    start: pd.DataFrame, weights: Mapping[str, Sequence[float]], angles: Sequence[float], turned: pd.DataFrame
+) -> dict[str, float]:
+    """The objective of each run before any training: that of the policy it starts from, under the same cap on answers.
 
     Args:
         start: responses of both start policies: `run` (`start`, `start-code`), `helpfulness`, `verbosity`.
         weights, angles: as for `objective`.
+        turned: responses of the start policy when it is asked for directions as DPA's is, under the cap of DPA's: the same two.
 
     Returns:
         By run. `dpo-pairs` is 0, as its margin is over the start policy; `sft` has none, as it starts from the model itself.
@@ -67,8 +70,10 @@ def before(start: pd.DataFrame, weights: Mapping[str, Sequence[float]], angles: 
     if len(own):
         mean = own[["helpfulness", "verbosity"]].mean().to_numpy(dtype=float)
         found |= {run: float(np.dot(given, mean)) for run, given in weights.items()}
-        turned = np.radians(np.asarray(angles, dtype=float))
-        found["dpa"] = float(np.mean(np.cos(turned) * mean[0] + np.sin(turned) * mean[1]))
+    if len(turned):
+        helpfulness, verbosity = turned[["helpfulness", "verbosity"]].mean().to_numpy(dtype=float)
+        along = np.radians(np.asarray(angles, dtype=float))
+        found["dpa"] = float(np.mean(np.cos(along) * helpfulness + np.sin(along) * verbosity))
     if len(code):
         found["rlvr"] = float(100 * (code["helpfulness"] == RIGHT).mean())
     return found
@@ -84,8 +89,9 @@ def effects(rows: pd.DataFrame, start: Mapping[str, float] | None = None) -> pd.
     Returns:
         `run`, `seeds`, the mean objective before training (`before`) and after training of the two kinds (`true`, `shuffled`), `difference`
         with `low` and `high` (Student's 95 % interval over seeds), `p` of no difference and `p_adjusted` for all runs (Benjamini and
-        Hochberg 1995), `learns` (true rewards are ahead and the adjusted p is below 0.05), and `<measure>` with the mean of each measure
-        after training on true rewards, `<measure>_low` and `<measure>_high`.
+        Hochberg 1995), `learns` (true rewards are ahead and the adjusted p is below 0.05); `gain`, `gain_low` and `gain_high`: true less
+        `before`, over seeds of training, of which the start policy has one; `<measure>` with the mean of each measure after training on
+        true rewards, `<measure>_low` and `<measure>_high`, and `<measure>_shuffled`.
     """
     found: list[dict[str, Any]] = []
     for run, own in rows.groupby("run", sort=False):
@@ -95,12 +101,15 @@ def effects(rows: pd.DataFrame, start: Mapping[str, float] | None = None) -> pd.
         both = means.dropna()
         gaps = (both[False] - both[True]).tolist()
         difference, low, high = mean_interval(gaps)
-        true = own[~own["shuffled"]]
+        first = (start or {}).get(str(run), math.nan)
+        gain = mean_interval((both[False] - first).tolist())
+        measures = [name for name in MEASURES if name in own]
+        control = over_seeds(own[own["shuffled"]], measures)
         found.append(
             {
                 "run": run,
                 "seeds": len(both),
-                "before": (start or {}).get(str(run), math.nan),
+                "before": first,
                 "true": float(both[False].mean()),
                 "shuffled": float(both[True].mean()),
                 "difference": difference,
@@ -110,7 +119,9 @@ def effects(rows: pd.DataFrame, start: Mapping[str, float] | None = None) -> pd.
                 "p_adjusted": math.nan,
                 "learns": False,
             }
-            | over_seeds(true, [name for name in MEASURES if name in true])
+            | dict(zip(("gain", "gain_low", "gain_high"), gain, strict=True))
+            | over_seeds(own[~own["shuffled"]], measures)
+            | {f"{name}_shuffled": control[name] for name in measures}
         )
     table = pd.DataFrame(found)
     if len(table) and (told := table["p"].notna()).any():
@@ -161,11 +172,10 @@ def evaluations(steps: pd.DataFrame) -> pd.DataFrame:
     by = ["run", "seed", "shuffled"]
     spent = steps.assign(spent=steps["tokens"].fillna(0).groupby([steps[name] for name in by]).cumsum())
     own = spent[spent["kind"] == "evaluation"]
-    own = own.assign(number=own.groupby(by).cumcount())
     found = []
     for measure in EVALUATED:
         if own[measure].notna().any():
-            table = own.groupby(["run", "shuffled", "number"], sort=False).agg(
+            table = own.groupby(["run", "shuffled", "progress"], sort=False).agg(
                 tokens=("spent", "mean"), mean=(measure, "mean"), least=(measure, "min"), most=(measure, "max")
             )
             found.append(table.reset_index().assign(measure=measure))
@@ -185,19 +195,23 @@ def first_met(steps: pd.DataFrame) -> dict[str, Any]:
 
     Returns:
         `seeds`, `steps` (the fewest of a run), and in points `before` (the first step: the start policy), `true`, `shuffled`, `difference`,
-        `low`, `high` (Student's 95 % interval over seeds).
+        `low`, `high` (Student's 95 % interval over seeds), and `gain`, `gain_low`, `gain_high`: true less that seed's first step.
 
     Source: progressive validation, Blum, Kalai and Langford 1999, COLT.
     """
-    before = 100 * float(steps.loc[steps["step"] == 1, "reward"].mean())
+    first = 100 * steps[steps["step"] == 1].groupby("seed")["reward"].mean()
     later = steps[steps["step"] > 1]
     # runs of one token budget may differ by a step at their end
     last = later.groupby(["seed", "shuffled"])["step"].max().unstack().min(axis=1)
     later = later[later["step"] <= later["seed"].map(last)]
     means = 100 * later.pivot_table(index="seed", columns="shuffled", values="reward", aggfunc="mean").dropna()
     difference, low, high = mean_interval((means[False] - means[True]).tolist())
+    gain, gain_low, gain_high = mean_interval((means[False] - first.loc[means.index]).tolist())
     found = {
-        "before": before,
+        "before": float(first.mean()),
+        "gain": gain,
+        "gain_low": gain_low,
+        "gain_high": gain_high,
         "true": float(means[False].mean()),
         "shuffled": float(means[True].mean()),
         "difference": difference,

@@ -47,7 +47,8 @@ def read_pool(path: str | Path) -> Pool:
     Raises:
         ValueError: fewer than four prompts have enough responses.
     """
-    rows = [row["held_out"] for row in read_jsonl(Path(path)) if row.get("held_out") and row.get("run") != "rlvr"]
+    code = ("rlvr", "start-code")
+    rows = [row["held_out"] for row in read_jsonl(Path(path)) if row.get("held_out") and row.get("run") not in code]
     table = pd.DataFrame(rows, columns=["key", "helpfulness", "verbosity"]).drop_duplicates()
     groups = [part for _, part in table.groupby("key") if len(part) >= LEAST]
     if len(groups) < 4:
