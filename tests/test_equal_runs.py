@@ -132,7 +132,10 @@ def test_micro_batches_of_one_give_what_the_whole_batch_gives(
 
 
 def test_two_processes_give_what_one_gives(tiny: Path, once: Path, tmp_path: Path) -> None:
-    wanted = [given(tiny, tmp_path / name, name, evaluations=1, evaluation_prompts=2) for name in METHODS]
+    looked = ("sft", "ppo")
+    wanted = [
+        given(tiny, tmp_path / name, name, evaluations=int(name in looked), evaluation_prompts=2) for name in METHODS
+    ]
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
     done = subprocess.run(
@@ -145,7 +148,7 @@ def test_two_processes_give_what_one_gives(tiny: Path, once: Path, tmp_path: Pat
     assert done.returncode == 0, done.stderr[-3000:]
     for name in METHODS:
         assert_close(once / name, tmp_path / name)
-        assert [row.progress for row in evaluated(tmp_path / name)] == [0, 1]
+        assert [row.progress for row in evaluated(tmp_path / name)] == ([0, 1] if name in looked else [])
 
 
 def test_a_notebook_starts_processes_by_its_parameters(tiny: Path, once: Path, tmp_path: Path) -> None:
@@ -172,22 +175,19 @@ def test_a_run_killed_at_its_second_step_goes_on_to_the_same_adapter(
     tiny: Path, once: Path, tmp_path: Path, name: str
 ) -> None:
     with killed_at(1):
-        run(tiny, tmp_path / "cut", name, evaluations=2, evaluation_prompts=2)
+        run(tiny, tmp_path / "cut", name)
     assert len(rows(tmp_path / "cut")) == 1
-    assert_equal(once / name, run(tiny, tmp_path / "cut", name, evaluations=2, evaluation_prompts=2))
-    assert [row.step for row in evaluated(tmp_path / "cut")] == [0, 1, 2]
+    assert_equal(once / name, run(tiny, tmp_path / "cut", name))
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_token_budget_is_spent_and_no_more_than_a_step_over(tiny: Path, tmp_path: Path, name: str) -> None:
     budget = 6000
-    folder = run(
-        tiny, tmp_path / "out", name, token_budget=budget, learning_rate=1e-4, evaluations=3, evaluation_prompts=2
-    )
-    measured = [row.progress for row in evaluated(folder)]
-    assert (
-        measured[0] == 0 and measured[-1] == 1 and measured == sorted(set(measured))
-    )  # however much was sampled first
+    asked = dict(token_budget=budget, learning_rate=1e-4, evaluations=3 * (name in ("dpo", "ppo")))
+    folder = run(tiny, tmp_path / "out", name, evaluation_prompts=2, **asked)
+    measured = [row.progress or 0.0 for row in evaluated(folder)]
+    if asked["evaluations"]:  # from the first step to the last, however much was sampled before
+        assert measured[0] == 0 and measured[-1] == 1 and measured == sorted(set(measured))
     every = read_rows(folder / "steps.jsonl", TrainingStep)
     spent = sum(row.tokens or 0 for row in every)
     last = rows(folder)[-1]
@@ -198,7 +198,7 @@ def test_a_token_budget_is_spent_and_no_more_than_a_step_over(tiny: Path, tmp_pa
 
 @pytest.mark.parametrize("name", ["sft", "rsft"])
 def test_an_interrupted_budget_is_taken_up_where_it_was_left(tiny: Path, tmp_path: Path, name: str) -> None:
-    asked: dict[str, Any] = dict(token_budget={"sft": 2000, "rsft": 6000}[name], evaluations=20, evaluation_prompts=2)
+    asked: dict[str, Any] = dict(token_budget={"sft": 2000, "rsft": 6000}[name], evaluations=6, evaluation_prompts=2)
     run(tiny, tmp_path / "whole", name, **asked)
     with killed_at(2):
         run(tiny, tmp_path / "cut", name, **asked)

@@ -25,6 +25,7 @@ REFUSED = [
     ("align", {"method": "grpo"}, "method: got 'grpo'; accepts one of 'sft', 'ppo', 'rloo', 'dpo'"),
     ("align", {"method": "rloo", "samples": 3}, "batch_size: got 8; accepts multiples of samples = 3"),
     ("align", {"method": "rrhf", "samples": 1}, "samples: got 1; accepts at least 2 with rrhf, which compares them"),
+    ("align", {"evaluations": 3, "accelerate": "a.yaml"}, "evaluations: got 3; accepts 0 with accelerate"),
     ("align", {"learning_rate": 2.0}, "learning_rate: got 2.0; accepts number > 0 and <= 1"),
     ("align", {"learning_rate": math.nan}, "learning_rate: got nan; accepts number > 0 and <= 1"),
     ("align", {"beta": math.inf}, "beta: got inf; accepts number > 0"),

@@ -181,3 +181,14 @@ def test_the_command_refuses_what_is_wrong_in_one_line(
     assert main(["align", *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error and len(error.strip().splitlines()) == 1
+
+
+def test_where_an_evaluation_does_not_fit_it_is_named_and_no_micro_batch(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 12 bytes")
+
+    monkeypatch.setattr("tradeoffs.alignment.monitor.evaluate", full)
+    with pytest.raises(MemoryError, match="evaluations: the model's copies do not fit .* accepts 0, or fewer"):
+        align(parameters(tiny, tmp_path / "out", method="sft", evaluations=1))
