@@ -355,13 +355,13 @@ def test_numbers_and_wording_follow_the_results(full: tuple[Path, dict[str, Text
     assert "Shorter than base: sft-code × 0.500 (0.450 to 0.550), sft-general" in before
     assert "No difference seen: sft-code, sft-general, dpo" in before  # a long list without numbers
     assert "5 blocks used, 1 excluded" in before
-    assert "Longer than base" not in before and "Shorter with the angle: dpa-45m × 0.500" in before
+    assert "Longer than base" not in before and "Shorter with the angle: dpa × 0.500" in before
     assert "Equivalent to base within the margin: sft-code" in before
     shutil.rmtree(folder / "results")
     write_results(folder / "results/laptop", length_ratio=1.75, verdict="different")
     after = build(folder)["results.html"].text
     assert "Longer than base: sft-code × 1.750" in after
-    assert "Shorter than base" not in after and "Longer with the angle: dpa-45m × 1.750" in after
+    assert "Shorter than base" not in after and "Longer with the angle: dpa × 1.750" in after
     assert "Faster than base: sft-code" in after
     assert "Equivalent to base" not in after
     shutil.rmtree(folder / "results")
@@ -436,6 +436,29 @@ def test_commands_on_the_rerun_page_name_known_parameters() -> None:
         words = shlex.split(command)
         fields = MODELS[Path(words[1]).stem].model_fields
         assert {words[i + 1] for i, word in enumerate(words) if word == "-p"} <= set(fields), command
+
+
+def test_the_chain_of_commands_on_the_rerun_page_reads_what_it_has_written() -> None:
+    """One policy from training to analysis: what a command reads of `runs/mine` is what one above it writes, and every stage is there."""
+    made, stages, lost = set[str](), list[str](), list[str]()
+    for line in re.findall(r"^\|.*`(papermill notebooks/.*)` \|.*\|.*\|$", (ROOT / "book/rerun.md").read_text(), re.M):
+        words = shlex.split(line)
+        given = {words[i + 1]: words[i + 2] for i, word in enumerate(words) if word == "-p"}
+        given |= next((yaml.safe_load(words[i + 1]) for i, word in enumerate(words) if word == "-y"), {})
+        stages.append(Path(words[1]).stem)
+        out = given.pop("out")
+        read = (
+            [str(value) for value in (*given.values(), *dict(given.get("policies") or {}).values())]
+            if stages[-1] != "analyse"
+            else []
+        )
+        lost += [path for path in read if path.startswith("runs/mine") and str(Path(path).parent) not in made]
+        if given.get("policy", "base") != "base":
+            assert given["adapter"], line  # else the model itself would answer under a policy's name
+        made.add(out)
+        if stages[-1] == "analyse":
+            assert {f"runs/mine/{kind}/{name}" for kind in ("generate", "grade") for name in given["policies"]} <= made
+    assert not lost and set(stages) == set(MODELS)
 
 
 def test_every_table_and_record_is_one_click_away(full: tuple[Path, dict[str, Text]]) -> None:

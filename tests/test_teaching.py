@@ -41,3 +41,17 @@ def test_an_unknown_exercise_is_named_with_what_there_is() -> None:
 
 def test_the_method_of_the_afternoon_is_none_of_the_built_in() -> None:
     assert set(teaching.BUILT_IN) == set(METHODS)
+
+
+def test_another_name_for_an_old_method_is_no_method_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(METHODS, "mine", METHODS["sft"])
+    (tmp_path / "record.json").write_text('{"parameters": {"method": "mine"}}')
+    assert not teaching.check("own-method", tmp_path) and "another name" in capsys.readouterr().out
+
+
+def test_what_a_goal_asks_in_words_is_answered() -> None:
+    asking = [name for name, exercise in teaching.EXERCISES.items() if exercise.goal.rstrip().endswith("?")]
+    assert {"pass-at-k", "dpo", "shares", "roofline"} <= set(asking)
+    assert all(teaching.EXERCISES[name].why for name in asking if name != "direction")

@@ -21,8 +21,10 @@ def _names(names: Sequence[str]) -> str:
 
 
 def missed(summary: Summary) -> str:
-    """How large a difference of pass rates could have gone unseen."""
-    rates = [row["pass_rate"] for row in summary.get("comparisons", {}).values() if "pass_rate" in row]
+    """How large a difference of pass rates could have gone unseen, of aligned policies' where there are any."""
+    rows = summary.get("comparisons", {})
+    aligned = [arm for arm in summary.get("aligned", []) if arm in rows]
+    rates = [rows[arm]["pass_rate"] for arm in aligned or rows if "pass_rate" in rows[arm]]
     limits = [100 * rate["detectable"] for rate in rates if rate.get("detectable") is not None]
     if not limits:
         return "no pass rate was compared."
@@ -180,6 +182,24 @@ def censored(summary: Summary) -> str:
     return f"More than half of the answers of {_names(cut)} are cut: they are longer than shown, by an unknown factor."
 
 
+def most_cut(summary: Summary) -> str:
+    """Whose answers are cut most, beside their mean length."""
+    rows = {arm: row for arm, row in summary.get("policies", {}).items() if row.get("cap_share", {}).get("estimate")}
+    if not rows:
+        return "no policy's answers were."
+    arm = max(rows, key=lambda name: rows[name]["cap_share"]["estimate"])
+    length = rows[arm].get("tokens_per_answer", {}).get("estimate")
+    told = "" if length is None else f", so that its mean of {number(length)} tokens is that of the cap and not its own"
+    return f"of `{arm}` {interval(rows[arm]['cap_share'])}{told}."
+
+
+def one_family(families: int | None) -> str:
+    """What one family of problems is worth in pass rate."""
+    if not families:
+        return "the share that one has of all."
+    return f"one of average size, passed or not, moves it by {number(100 / families)} points."
+
+
 def acceptance(rows: Rows, draft: str) -> str:
     """Between what and what acceptance lies."""
     shares = {row["policy"]: float(row["alpha"]) for row in rows if row.get("alpha") and row.get("policy") != draft}
@@ -237,6 +257,7 @@ def notes(summary: Summary, tables: Mapping[str, Rows], probes: Mapping[str, Seq
         "joules_note": joules(summary),
         "tiers_note": tiers(tables.get("tiers", [])) or "Policies passed problems of every tier, or of none.",
         "censored_note": censored(summary),
+        "most_cut_note": most_cut(summary),
         "finding_acceptance": acceptance(tables.get("acceptance", []), draft),
         "finding_front": front(summary),
     }

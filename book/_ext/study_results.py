@@ -15,6 +15,7 @@ import json
 import os
 import re
 import shutil
+import statistics
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -143,9 +144,11 @@ def _provenance(results: Results) -> dict[str, str]:
     records = [*results.stages.values(), results.record]
     for stage in STAGES:
         if seconds := [r["seconds"] for r in records if r.get("stage") == stage and r.get("seconds") is not None]:
-            text[f"minutes_{stage}"] = f"{sum(seconds) / 60:.1f}"
+            text[f"minutes_{stage}"] = f"{statistics.median(seconds) / 60:.1f}"
     text |= {f"version_{name.replace('-', '_')}": v for name, v in provenance.get("packages", {}).items()}
-    return text | {f"n_{name}": str(count) for name, count in results.record.get("counts", {}).items()}
+    counts = results.record.get("counts", {})
+    text["family_note"] = study_notes.one_family(counts.get("families"))
+    return text | {f"n_{name}": str(count) for name, count in counts.items()}
 
 
 def _values(summary: dict[str, Any], baseline: str) -> dict[str, str]:

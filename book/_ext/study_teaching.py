@@ -27,7 +27,7 @@ def stage(source: Path) -> None:
     for number, exercise in enumerate(exercises.values(), 1):
         minutes = f"{exercise.minutes} minutes" if exercise.minutes < 120 else "an afternoon"
         title = f"## {number}. {exercise.title} ({minutes})"
-        fold = f"```{{dropdown}} Solution\n~~~python\n{exercise.solution}\n~~~\n```"
+        fold = f"```{{dropdown}} Solution\n~~~python\n{exercise.solution}\n~~~\n\n{exercise.why}\n```"
         parts.append(f"{title}\n\n{exercise.goal}\n\n```python\n{exercise.start}\n```\n\n{fold}\n")
         cells.append(
             {"cell_type": "markdown", "id": f"goal-{number}", "metadata": {}, "source": f"{title}\n\n{exercise.goal}"}

@@ -7,6 +7,7 @@ verdict that the analysis stored with each comparison.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -32,7 +33,7 @@ TOST_WORDS = {
     "different": "{direction} than {baseline}",
     "inconclusive": "Neither shown equivalent nor shown different",
 }
-SAME, MOST_NUMBERS = "No difference seen", 3
+SAME, BOUNDLESS, MOST_NUMBERS = "No difference seen", "Cannot be bounded, too few right answers", 3
 
 
 def number(x: float) -> str:
@@ -77,7 +78,7 @@ def interval(value: Value, *, change: bool = False) -> str:
     text = ("×\u00a0" if ratio else "") + write(value["estimate"]) + (f"\u00a0{unit}" if unit else "")
     low, high = value.get("low"), value.get("high")
     if low is None and high is None:
-        return text
+        return f"{text} (no limits)" if value.get("reason") else text
     return f"{text} ({write(low, 'no lower limit')} to {write(high, 'no upper limit')})"
 
 
@@ -106,6 +107,7 @@ def finding(metric: str, comparisons: Mapping[str, Mapping[str, Value]], baselin
         words["higher"]: [],
         words["lower"]: [],
         SAME: [],
+        BOUNDLESS: [],
         "Not measured": [],
     }
     for policy, metrics in comparisons.items():
@@ -114,8 +116,11 @@ def finding(metric: str, comparisons: Mapping[str, Mapping[str, Value]], baselin
         value = metrics[metric]
         verdict = str(value.get("verdict") or "not measured")
         shown = (policy, interval(value, change=True))
-        groups.setdefault(words.get(verdict, verdict.capitalize()), []).append(shown)
-    return _sentence(groups, [SAME], brief)
+        told = words.get(verdict, verdict.capitalize())
+        if told == SAME and value.get("low") is None and value.get("high") is None:
+            told = BOUNDLESS  # some resamples have no right answer: neither a difference nor none can be seen
+        groups.setdefault(told, []).append(shown)
+    return _sentence(groups, [SAME, BOUNDLESS], brief)
 
 
 def dose_finding(doses: Mapping[str, Mapping[str, Any]]) -> str:
@@ -126,10 +131,11 @@ def dose_finding(doses: Mapping[str, Mapping[str, Any]]) -> str:
         "no difference seen": "No slope seen",
     }
     groups: dict[str, list[tuple[str, str]]] = {text: [] for text in [*words.values(), "Not measured"]}
-    for found in doses.values():
+    for first, found in doses.items():
+        policy = os.path.commonprefix(list(found["arms"].values())).rstrip("-") or first  # its arms end with the angle
         value = found["slopes"]["tokens_per_answer"]
         shown = f"{interval(value, change=True)} per 45 degrees" if value.get("estimate") is not None else ""
-        groups[words.get(value["verdict"], "Not measured")].append((next(iter(found["arms"].values())), shown))
+        groups[words.get(value["verdict"], "Not measured")].append((policy, shown))
     return _sentence(groups, [], False)
 
 

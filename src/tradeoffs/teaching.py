@@ -27,6 +27,7 @@ class Exercise(NamedTuple):
         start: code that runs as it is and gives a wrong or unfinished answer to `check`.
         solution: code that, after `start`, gives the right one.
         judge: takes the answer, gives "" where it is right and a hint where it is not.
+        why: what the goal asks in words, answered; stands with the solution.
     """
 
     title: str
@@ -35,6 +36,7 @@ class Exercise(NamedTuple):
     start: str
     solution: str
     judge: Callable[[Any], str]
+    why: str = ""
 
 
 def check(name: str, answer: Any) -> bool:
@@ -238,6 +240,8 @@ def _own_method(answer: Any) -> str:
         return f"{method} was there before; register one of your own in tradeoffs.alignment.METHODS."
     if method not in METHODS:
         return f"{method} is not registered."
+    if METHODS[method] in [METHODS[name] for name in BUILT_IN]:
+        return f"{method} is another name for a method that was there before."
     if not (folder / "adapter" / "adapter_model.safetensors").is_file():
         return "It left no adapter."
     return ""
@@ -269,6 +273,7 @@ EXERCISES: dict[str, Exercise] = {
         check("padding", speed)
         """,
         _padding,
+        "90 tokens in 2 seconds. The padded rows were computed, too: 160 slots, of which 56 % are output. That share is the utilisation.",
     ),
     "pass-at-k": Exercise(
         "pass@k without bias",
@@ -299,6 +304,8 @@ EXERCISES: dict[str, Exercise] = {
         check("pass-at-k", pass_at_k)
         """,
         _pass_at_k,
+        "$(1 - p)^k$ is convex in $p$, so that its mean over estimates $c/n$ of $p$ is larger than its value at the true one (Jensen): the "
+        "chance that all fail comes out too large, and pass@k too small.",
     ),
     "dpo": Exercise(
         "DPO's loss at the start",
@@ -328,6 +335,8 @@ EXERCISES: dict[str, Exercise] = {
         check("dpo", loss)
         """,
         _dpo,
+        "Before the first step the policy is the reference, every margin is 0 and every pair's loss $\\log 2$, whatever the answers are. "
+        "What it says of the data begins with the first update.",
     ),
     "shares": Exercise(
         "Why is it dearer?",
@@ -358,6 +367,8 @@ EXERCISES: dict[str, Exercise] = {
         check("shares", shares)
         """,
         _shares,
+        "Pace alone: 11.5 % more tokens per second. Attempts got cheaper, too (0.80 times as many for a right answer), but answers are "
+        "1.40 times as long, and together a right answer costs what it did: 1.002 times.",
     ),
     "equivalence": Exercise(
         "No difference seen is not equal",
@@ -384,6 +395,8 @@ EXERCISES: dict[str, Exercise] = {
         check("equivalence", (max(above, below), different))
         """,
         _equivalence,
+        "No: $p = 0.14$ for equivalence, $p = 0.56$ for a difference. The ratio is 0.993 (0.966 to 1.021), and the interval leaves the "
+        "margin on both sides: six blocks cannot tell.",
     ),
     "clusters": Exercise(
         "How sure is a pass rate?",
@@ -410,6 +423,8 @@ EXERCISES: dict[str, Exercise] = {
         check("clusters", np.std(rates))
         """,
         _clusters,
+        "Independent answers would have a standard error of 0.032; by families it is 0.041. The 240 answers are worth some 140: "
+        "240 over the squared ratio of the two.",
     ),
     "direction": Exercise(
         "Whose taste is it?",
@@ -458,6 +473,8 @@ EXERCISES: dict[str, Exercise] = {
         check("acceptance", (alpha, (1 - alpha**5) / (1 - alpha)))
         """,
         _acceptance,
+        "0.378, and 1.60 tokens a pass. Whether both find the same token likeliest tells neither: a draft may be taken with another token "
+        "than the likeliest.",
     ),
     "roofline": Exercise(
         "What could the machine do?",
@@ -490,6 +507,8 @@ EXERCISES: dict[str, Exercise] = {
         check("roofline", limit)
         """,
         _roofline,
+        "At 20 rows arithmetic takes as long as reading the weights ($B^* = m F / (2 |\\theta| b)$). From there on more rows cost time in "
+        "proportion, and long contexts cost it before: keys and values are read for each row.",
     ),
     "own-method": Exercise(
         "A method of your own",
@@ -501,6 +520,9 @@ EXERCISES: dict[str, Exercise] = {
         """
         from tradeoffs.teaching import check
 
+        # 1. src/tradeoffs/alignment/shortest.py, with: def train(parameters, folder): ...
+        # 2. in tradeoffs.alignment.METHODS: "shortest": "tradeoffs.alignment.shortest"
+        # 3. tradeoffs align -p method=shortest -p domain=general -p evaluations=2 -p out=runs/mine
         check("own-method", "runs/mine")
         """,
         """
@@ -524,6 +546,8 @@ EXERCISES: dict[str, Exercise] = {
         check("own-method", "runs/mine")
         """,
         _own_method,
+        "With `evaluations` the rows of kind `evaluation` in `runs/mine/steps.jsonl` have the length of its answers to held-out prompts "
+        "before and after (`response_tokens`). Two steps change little; twenty or more do.",
     ),
 }
 EXERCISES = {
