@@ -200,8 +200,9 @@ def one_family(families: int | None) -> str:
     return f"one of average size, passed or not, moves it by {number(100 / families)} points."
 
 
-def acceptance(rows: Rows, draft: str) -> str:
-    """Between what and what acceptance lies."""
+def acceptance(rows: Rows, draft: str, aligned: Sequence[str] = ()) -> str:
+    """Between what and what acceptance lies, of aligned policies where there are any."""
+    rows = [row for row in rows if row.get("policy") in aligned] or rows
     shares = {row["policy"]: float(row["alpha"]) for row in rows if row.get("alpha") and row.get("policy") != draft}
     if not shares:
         return "Acceptance was not measured."
@@ -258,6 +259,6 @@ def notes(summary: Summary, tables: Mapping[str, Rows], probes: Mapping[str, Seq
         "tiers_note": tiers(tables.get("tiers", [])) or "Policies passed problems of every tier, or of none.",
         "censored_note": censored(summary),
         "most_cut_note": most_cut(summary),
-        "finding_acceptance": acceptance(tables.get("acceptance", []), draft),
+        "finding_acceptance": acceptance(tables.get("acceptance", []), draft, summary.get("aligned", [])),
         "finding_front": front(summary),
     }

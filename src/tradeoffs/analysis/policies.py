@@ -593,15 +593,18 @@ def group_table(rows: pd.DataFrame, by: str, resampling: Resampling) -> pd.DataF
         resampling: the draws shared by all policies.
 
     Returns:
-        One row a policy and value: counts, `pass_rate` (share) with `low` and `high`, `tokens_per_answer`,
-            `seconds_per_answer` (s).
+        One row a policy and value: counts, `pass_rate` (share) with `low` and `high` (Wilson's where resampling gives none),
+            `tokens_per_answer`, `seconds_per_answer` (s).
     """
     table = []
     for (arm, value), part in rows.dropna(subset=[by]).groupby(["arm", by], observed=True):
         found = policy_metrics(part, resampling)
         rate = found["pass_rate"]
         line = {"arm": arm, by: value} | {name: int(found[name]["estimate"]) for name in COUNTS}
-        line |= {"pass_rate": rate["estimate"], "low": rate["low"], "high": rate["high"]}
+        low, high = rate["low"], rate["high"]
+        if (low is None or high is None) and line["graded"]:
+            low, high = wilson(line["passed"], line["graded"])
+        line |= {"pass_rate": rate["estimate"], "low": low, "high": high}
         table.append(line | {name: found[name]["estimate"] for name in ("tokens_per_answer", "seconds_per_answer")})
     columns = ["arm", by, *COUNTS, "pass_rate", "low", "high", "tokens_per_answer", "seconds_per_answer"]
     return pd.DataFrame(table, columns=columns)
