@@ -489,6 +489,7 @@ def test_groups_keep_order_and_counts() -> None:
     )
     table = group_table(rows, "library", resampling(rows))
     assert table[["library", "answers", "passed"]].to_numpy().tolist() == [["A", 2, 1], ["B", 1, 0]]
+    assert tuple(table.loc[1, ["low", "high"]]) == pytest.approx(wilson(0, 1))  # one family shows no spread
 
 
 # Words
