@@ -734,7 +734,7 @@ def test_the_stage_writes_everything_the_book_reads(runs: Path) -> None:
     unchecked = ("roofline", "self_check", "controls", "acceptance", "dose_response", "doses", "users", "groups")
     assert all(len(table) for name, table in tables.items() if name not in unchecked)
     figures = "pass_rate seconds_per_correct tokens_per_answer tokens_per_second training tradeoff waterfall self_check roofline acceptance"
-    figures += " dose_response"
+    figures += " dose_response pass_rate_by_group"
     assert {path.stem for path in (out / "figures").glob("*.svg")} == set(figures.split())
     stages = {path.stem for path in (out / "stages").glob("*.json")}
     assert stages == {"throughput", "align-sft", "align-dpo"} | {

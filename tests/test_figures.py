@@ -125,6 +125,7 @@ FIGURES = {
     "roofline": (figures.roofline, limits),
     "acceptance": (figures.acceptance, accepted),
     "dose_response": (figures.dose_response, doses),
+    "pass_rate_by_group": (lambda table: figures.pass_rate_by_group({"library": table}), lambda: grouped("library")),
 }
 
 
@@ -261,7 +262,22 @@ def test_all_figures_have_their_file_names() -> None:
         "acceptance": accepted(),
         "doses": doses(),
     }
+    tables |= {"libraries": grouped("library"), "tiers": grouped("tier"), "perturbations": grouped("perturbation")}
     assert set(figures.all_figures(tables)) == set(FIGURES)
+
+
+def grouped(by: str, values: int = 3) -> pd.DataFrame:
+    rows = [(arm, f"{by} {n}", 0.1 * n, 0.0, 0.5) for arm in ("base", "dpo") for n in range(values)]
+    return pd.DataFrame(rows, columns=["arm", by, "pass_rate", "low", "high"])
+
+
+def test_groups_have_a_panel_each_and_arms_one_place_in_all() -> None:
+    tier = grouped("tier", 2).drop(index=0)  # `base` has no answers there
+    figure = figures.pass_rate_by_group({"library": grouped("library", 6), "tier": tier, "perturbation": tier.iloc[:0]})
+    panels = [axis for axis in figure.axes if axis.get_visible()]
+    assert [axis.get_title(loc="left") for axis in panels][5:] == ["library 5", "tier tier 0", "tier tier 1"]
+    assert [label.get_text() for label in panels[0].get_yticklabels()] == ["base", "dpo"]
+    assert panels[6].collections[1].get_offsets().tolist() == [[0.0, 1.0]]  # `dpo` stays in the second row
 
 
 def test_a_waterfall_ends_at_its_total_and_names_who_has_none() -> None:

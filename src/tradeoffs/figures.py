@@ -852,14 +852,14 @@ def _fall(axis: Axes, part: pd.DataFrame) -> None:
             axis.plot([x - 0.36, x + 1.36], [level, level], color=GREY, linewidth=0.5)
 
 
-def groups(tables: Mapping[str, pd.DataFrame]) -> Figure:
+def pass_rate_by_group(tables: Mapping[str, pd.DataFrame]) -> Figure:
     """Where are right answers? Pass rates by group, a panel a group, a row of panels a way to group.
 
     Args:
         tables: by the column that they group by (`library`, `tier`, `perturbation`): that column, `arm`, `pass_rate`, `low` and `high`.
     """
     found = {by: table[table["pass_rate"].notna()] for by, table in tables.items()}
-    ways = [(by, list(dict.fromkeys(table[by]))) for by, table in found.items() if len(table)]
+    ways = [(by, sorted(set(table[by]))) for by, table in found.items() if len(table)]
     if not ways:
         figure, (axis,) = _figure(1.4)
         _note(axis, "not measured: no graded answers")
@@ -879,14 +879,15 @@ def groups(tables: Mapping[str, pd.DataFrame]) -> Figure:
             places, 100 * own["low"].astype(float), 100 * own["high"].astype(float), colors=colours, linewidth=1
         )
         axis.scatter(100 * own["pass_rate"].astype(float), places, c=colours, s=12, zorder=3)
-        axis.set_yticks(*((range(len(arms)), arms) if n % columns == 0 else ([],)))
+        axis.set_yticks(*((list(range(len(arms))), arms) if n % columns == 0 else ([0], [""])))
         axis.tick_params(labelsize=FONT_PT - 2)
         axis.set_ylim(len(arms) - 0.5, -0.5)
         axis.set_xlim(-6, 106)
-        axis.set_xticks([0, 50, 100])
+        below = n + columns >= len(panels)
+        axis.set_xticks([0, 50, 100], ["0", "50", "100"] if below else [""] * 3)
+        axis.set_xlabel("pass (%)" if below else "", fontsize=FONT_PT - 2)
         title = f"{by} {value}" if by == "tier" else str(value).removeprefix("Difficult-")
         axis.set_title(title, color=GREY, fontsize=FONT_PT - 2, loc="left")
-    figure.supxlabel("pass rate (%)", color=GREY, fontsize=FONT_PT)
     return _settle(figure)
 
 
@@ -914,7 +915,7 @@ def all_figures(tables: dict[str, pd.DataFrame]) -> dict[str, Figure]:
         "roofline": roofline(tables["roofline"]),
         "acceptance": acceptance(tables["acceptance"]),
         "dose_response": dose_response(tables["doses"]),
-        "groups": groups(
+        "pass_rate_by_group": pass_rate_by_group(
             {"library": tables["libraries"], "tier": tables["tiers"], "perturbation": tables["perturbations"]}
         ),
     }

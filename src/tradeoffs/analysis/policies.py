@@ -600,10 +600,11 @@ def group_table(rows: pd.DataFrame, by: str, resampling: Resampling) -> pd.DataF
     for (arm, value), part in rows.dropna(subset=[by]).groupby(["arm", by], observed=True):
         found = policy_metrics(part, resampling)
         rate = found["pass_rate"]
-        line = {"arm": arm, by: value} | {name: int(found[name]["estimate"]) for name in COUNTS}
+        counts = {name: int(found[name]["estimate"]) for name in COUNTS}
+        line = {"arm": arm, by: value} | counts
         low, high = rate["low"], rate["high"]
-        if (low is None or high is None) and line["graded"]:
-            low, high = wilson(line["passed"], line["graded"])
+        if (low is None or high is None) and counts["graded"]:
+            low, high = wilson(counts["passed"], counts["graded"])
         line |= {"pass_rate": rate["estimate"], "low": low, "high": high}
         table.append(line | {name: found[name]["estimate"] for name in ("tokens_per_answer", "seconds_per_answer")})
     columns = ["arm", by, *COUNTS, "pass_rate", "low", "high", "tokens_per_answer", "seconds_per_answer"]
