@@ -763,7 +763,7 @@ def test_sentences_follow_the_data(runs: Path) -> None:
     assert "tokens per answer are lower for sft (" in texts["answers"]
     assert "not seen to differ for dpo" in texts["answers"]
     assert "the pass rate is higher for sft (" in texts["correctness"]
-    assert "not seen to differ for dpo (there, true differences below about" in texts["correctness"]
+    assert "not seen to differ for dpo (true differences below about" in texts["correctness"]
     assert not any(mark in text for text in texts.values() for mark in "$\\{}_")
 
 
@@ -778,6 +778,13 @@ def test_aligned_policies_are_told_before_the_others(runs: Path) -> None:
         "among aligned policies not seen to differ for dpo, among others lower for sft ("
         in summary["headline"]["answers"]
     )
+    leads = {name: text.split(". ")[0] for name, text in summary["headline"].items()}
+    assert leads == {
+        "efficiency": "1 of 1 aligned policies make tokens faster or slower than base",
+        "answers": "Of 1 aligned arms, none is seen to need more or fewer tokens an answer than base",
+        "correctness": "Of 1 aligned arms, none is seen to be right more or less often, and none is seen to need more or less time for a "
+        "right answer than base",
+    }
 
 
 def test_swapping_the_baseline_swaps_the_words(runs: Path) -> None:

@@ -129,9 +129,46 @@ def headline(summary: Mapping[str, Any]) -> dict[str, str]:
 
     Returns:
         `efficiency` (tokens/s at forced lengths), `answers` (tokens and seconds an answer), `correctness` (pass rate
-        and seconds per correct answer), as plain text.
+        and seconds per correct answer), as plain text, each led by what holds for the aligned policies together.
     """
-    return {"efficiency": _efficiency(summary), "answers": _answers(summary), "correctness": _correctness(summary)}
+    return {
+        "efficiency": _pace_lead(summary) + _efficiency(summary),
+        "answers": _lead(summary, {"tokens_per_answer": "to need more or fewer tokens an answer"}) + _answers(summary),
+        "correctness": _lead(
+            summary,
+            {
+                "pass_rate": "to be right more or less often",
+                "seconds_per_correct": "to need more or less time for a right answer",
+            },
+        )
+        + _correctness(summary),
+    }
+
+
+def _pace_lead(summary: Mapping[str, Any]) -> str:
+    found = summary["throughput"]
+    verdicts = [found[name]["verdict"] for name in summary.get("aligned", []) if name in found]
+    if not verdicts or summary["baseline"] not in found:
+        return ""
+    same, differ = sum(v in ("equivalent", "both") for v in verdicts), verdicts.count("different")
+    if same == len(verdicts):
+        return f"Aligned policies make tokens as fast as {summary['baseline']}. "
+    if differ:
+        return f"{differ} of {len(verdicts)} aligned policies make tokens faster or slower than {summary['baseline']}. "
+    still = f"{len(verdicts) - same} of {len(verdicts)}"
+    return f"Whether they make tokens as fast as {summary['baseline']} is open for {still} aligned policies. "
+
+
+def _lead(summary: Mapping[str, Any], metrics: Mapping[str, str]) -> str:
+    """How many of the aligned policies' arms are seen to move, by what each metric's move is called."""
+    rows = [row for arm, row in summary["comparisons"].items() if arm in summary.get("aligned", [])]
+    parts = []
+    for metric, words in metrics.items():
+        verdicts = [row[metric]["verdict"] for row in rows]
+        moved = sum(verdict not in (NO_DIFFERENCE, NOT_MEASURED) for verdict in verdicts)
+        if set(verdicts) - {NOT_MEASURED}:
+            parts.append(f"{moved or 'none'} {'is' if moved < 2 else 'are'} seen {words}")
+    return f"Of {len(rows)} aligned arms, {', and '.join(parts)} than {summary['baseline']}. " if parts else ""
 
 
 def _efficiency(summary: Mapping[str, Any]) -> str:
@@ -185,14 +222,17 @@ def _cut(summary: Mapping[str, Any]) -> str:
     return f" Most answers of {names} are cut at the cap, which decides their length and cost and may decide their pass rate."
 
 
-def _missed(comparisons: Mapping[str, Any]) -> str:
-    """Say how large a difference could have gone unseen where none was seen."""
-    rates = [found["pass_rate"] for found in comparisons.values()]
+def _missed(summary: Mapping[str, Any]) -> str:
+    """Say how large a difference could have gone unseen where none was seen, among aligned policies where there are any."""
+    comparisons = summary["comparisons"]
+    aligned = [arm for arm in comparisons if arm in summary.get("aligned", [])]
+    rates = [comparisons[arm]["pass_rate"] for arm in aligned or comparisons]
     limits = [100 * rate["detectable"] for rate in rates if rate["verdict"] == NO_DIFFERENCE and "detectable" in rate]
     if not limits:
         return ""
     ends = list(dict.fromkeys(f"{limit:.1f}" for limit in (min(limits), max(limits))))
-    return f" (there, true differences below about {' to '.join(ends)} points would usually be missed)"
+    whose = "of aligned policies " if aligned else ""
+    return f" (true differences {whose}below about {' to '.join(ends)} points would usually be missed)"
 
 
 def _correctness(summary: Mapping[str, Any]) -> str:
@@ -205,7 +245,7 @@ def _correctness(summary: Mapping[str, Any]) -> str:
         cost = f"{_with_span(summary, 'seconds_per_correct', 's')} per correct answer"
     return (
         f"{base} passes {_with_span(summary, 'pass_rate', '%', 100)} of {_base(summary, 'graded'):,.0f} graded answers ({cost}); "
-        f"relative to it, the pass rate is {_compared(summary, 'pass_rate')}{_missed(comparisons)}; seconds per correct answer "
+        f"relative to it, the pass rate is {_compared(summary, 'pass_rate')}{_missed(summary)}; seconds per correct answer "
         f"are {_compared(summary, 'seconds_per_correct')}."
     )
 
