@@ -216,9 +216,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         found = {"method": name} | ratio(meter.steps[1:])
         print({key: round(value, 3) if isinstance(value, float) else value for key, value in found.items()}, flush=True)
         lines.append(found)
-    header = ",".join(lines[0])
-    write_text(a.out, "\n".join([header, *(",".join(str(value) for value in row.values()) for row in lines)]) + "\n")
-    write_text(a.out.with_suffix(".json"), provenance().model_dump_json(indent=1) + "\n")
+        # after every method: a later one may be interrupted
+        header = ",".join(lines[0])
+        write_text(a.out, "\n".join([header, *(",".join(str(value) for value in row.values()) for row in lines)]) + "\n")
+        write_text(a.out.with_suffix(".json"), provenance().model_dump_json(indent=1) + "\n")
     return 0
 
 
