@@ -218,7 +218,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         lines.append(found)
         # after every method: a later one may be interrupted
         header = ",".join(lines[0])
-        write_text(a.out, "\n".join([header, *(",".join(str(value) for value in row.values()) for row in lines)]) + "\n")
+        write_text(
+            a.out, "\n".join([header, *(",".join(str(value) for value in row.values()) for row in lines)]) + "\n"
+        )
         write_text(a.out.with_suffix(".json"), provenance().model_dump_json(indent=1) + "\n")
     return 0
 
