@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -566,6 +566,16 @@ def learning(effects: pd.DataFrame) -> Figure:
     return _settle(figure)
 
 
+def _name_kinds(axis: Axes, kinds: Collection[bool] = (False, True), x: float = 0.04, gap: float = 0.15) -> None:
+    """Name the lines of true and of shuffled rewards, those that there are."""
+    for n, (shuffled, text, colour) in enumerate(((False, "true", BLUE), (True, "shuffled", GREY))):
+        if shuffled in kinds:
+            side = "left" if x < 0.5 else "right"
+            axis.text(
+                x, 0.95 - n * gap, text, color=colour, ha=side, va="top", transform=axis.transAxes, fontsize=FONT_PT
+            )
+
+
 def learning_curves(curves: pd.DataFrame) -> Figure:
     """What did training see? One panel a run, true rewards against shuffled ones: the mean of the seeds, and the range of them.
 
@@ -589,12 +599,7 @@ def learning_curves(curves: pd.DataFrame) -> Figure:
         axis.set(xlabel="step", ylabel={"loss": "loss (nats)", "accuracy": "pairs right", "reward": "reward"}[column])
         axis.margins(y=0.15)
     if runs:
-        axes[0].text(
-            0.98, 0.95, "true", color=BLUE, ha="right", va="top", transform=axes[0].transAxes, fontsize=FONT_PT
-        )
-        axes[0].text(
-            0.98, 0.8, "shuffled", color=GREY, ha="right", va="top", transform=axes[0].transAxes, fontsize=FONT_PT
-        )
+        _name_kinds(axes[0], x=0.98, gap=0.15)
     return _settle(figure)
 
 
@@ -632,12 +637,7 @@ def evaluations(curves: pd.DataFrame) -> Figure:
                 axis.set_xlabel("tokens (thousands)")
         axes[row * len(labels)].set_ylabel(run)
     if runs:
-        for place, text, colour in ((0.95, "true", BLUE), (0.78, "shuffled", GREY)):
-            if (text == "shuffled") not in set(curves["shuffled"]):
-                continue
-            axes[0].text(
-                0.04, place, text, color=colour, ha="left", va="top", transform=axes[0].transAxes, fontsize=FONT_PT
-            )
+        _name_kinds(axes[0], set(curves["shuffled"]), gap=0.17)
     return _settle(figure)
 
 
@@ -683,8 +683,7 @@ def dial(table: pd.DataFrame, matrix: pd.DataFrame) -> Figure:
     left.set(xlabel="angle asked for (degrees)", ylabel="mean verbosity (0-100)", xticks=list(table["angle"]))
     if "shuffled_verbosity" in table:
         left.plot(table["angle"], table["shuffled_verbosity"], "o-", color=GREY, markersize=4, linewidth=1.2)
-        for place, text, colour in ((0.95, "true", BLUE), (0.85, "shuffled", GREY)):
-            left.text(0.04, place, text, color=colour, va="top", transform=left.transAxes, fontsize=FONT_PT)
+        _name_kinds(left, gap=0.1)
     if len(table) > 6:
         left.tick_params(axis="x", labelrotation=90)
     relative = matrix - matrix.max(axis=0)  # of its column: which prompt serves this direction best
@@ -853,7 +852,7 @@ def _fall(axis: Axes, part: pd.DataFrame) -> None:
 
 
 def pass_rate_by_group(tables: Mapping[str, pd.DataFrame]) -> Figure:
-    """Where are right answers? Pass rates by group, a panel a group, a row of panels a way to group.
+    """Where are right answers? Pass rates by group, a panel a group.
 
     Args:
         tables: by the column that they group by (`library`, `tier`, `perturbation`): that column, `arm`, `pass_rate`, `low` and `high`.

@@ -215,11 +215,15 @@ class StepLog(TrainerCallback):
         done = sum(row.tokens or 0 for row in self.rows if row.step <= self.offset + step)
         return bool(self.plan.limit) and self.plan.spent + done >= self.plan.limit
 
-    def share(self, step: int) -> float:
-        """How much of the plan is done after this many of the trainer's own steps."""
+    def left(self, step: int) -> float:
+        """Which share of the plan is left after this many of the trainer's own steps."""
         if self.plan.limit:
-            return min(1.0, (self.spent - self.plan.spent) / (self.plan.limit - self.plan.spent))
-        return step / self.plan.steps
+            return max(0.0, (self.plan.limit - self.spent) / (self.plan.limit - self.plan.spent))
+        return 1 - step / self.plan.steps
+
+    def _look(self, model: PeftModel, step: int) -> None:
+        if self.monitor:
+            self.monitor(model, self.offset + step, 1 - self.left(step), self.round)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
@@ -233,8 +237,7 @@ class StepLog(TrainerCallback):
         else:
             size, start, unit = self.plan.steps, state.global_step, "step"
         self.bar = bar(total=size, initial=min(start, size), what=self.what, unit=unit)
-        if self.monitor:
-            self.monitor(given["model"], self.offset + state.global_step, self.share(state.global_step), self.round)
+        self._look(given["model"], state.global_step)
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
@@ -242,9 +245,8 @@ class StepLog(TrainerCallback):
         """Start the step's clock; with a budget, set its learning rate."""
         self.began = time.perf_counter()
         if self.plan.limit:
-            left = (self.plan.limit - self.spent) / (self.plan.limit - self.plan.spent)
             for group in given["optimizer"].param_groups:
-                group["lr"] = self.peak * max(0.0, left)
+                group["lr"] = self.peak * self.left(state.global_step)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Stop the step's clock before anything is logged or saved."""
@@ -275,8 +277,7 @@ class StepLog(TrainerCallback):
         seen = int(logs.get("num_tokens", 0))
         tokens, self.counted = (seen - self.counted) * self.passes, seen
         if self.plan.limit:
-            left = (self.plan.limit - self.spent) / (self.plan.limit - self.plan.spent)
-            values["learning_rate"] = self.peak * max(0.0, left)
+            values["learning_rate"] = self.peak * self.left(state.global_step)
         self.spent += tokens
         if step not in {row.step for row in self.rows}:
             seconds = round(self.seconds, 4)
@@ -286,8 +287,7 @@ class StepLog(TrainerCallback):
                 append_jsonl(self.path, [row])
         self.bar.set_postfix_str(f"loss {values['loss']:.3f}")
         self.bar.update(min(tokens, self.bar.total - self.bar.n) if self.plan.limit else 1)
-        if self.monitor:
-            self.monitor(given["model"], step, self.share(state.global_step), self.round)
+        self._look(given["model"], state.global_step)
         if self.plan.limit and self.spent >= self.plan.limit:
             control.should_training_stop = True
 
