@@ -26,7 +26,7 @@ export PYTHONWARNINGS := ignore::DeprecationWarning,ignore::FutureWarning
 # No stage may reach a hub unless a model or problem set from there is asked for: make study MODEL=owner/name HF_HUB_OFFLINE=0
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help study plan fetch test check setup model book pdf run clean distclean
+.PHONY: help study plan again fetch test check setup model book pdf run clean distclean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ plan: .stamps/study ## say what PROFILE would still run, with minutes from earli
 	@mkdir -p _build
 	@$(STUDY)/snakemake --snakefile workflow/Snakefile --cores 1 --nolock --rulegraph mermaid-js --config profile=$(PROFILE) $(if $(MODEL),model=$(MODEL)) $(if $(PROBLEMS),problems=$(PROBLEMS)) $(if $(SEEDS),seeds=$(SEEDS)) > _build/plan.mmd 2> _build/plan.log \
 	  && echo "the graph of stages: _build/plan.mmd (Mermaid)" || { cat _build/plan.log >&2; rm -f _build/plan.mmd; exit 1; }
+
+again: .stamps/study ## analyse PROFILE's published rows again, without a model, and compare with what is published
+	@$(STUDY)/tradeoffs again $(PROFILE) $(if $(PROBLEMS),--problems $(PROBLEMS))
 
 fetch: .stamps/study .stamps/grading ## fetch what PROFILE needs from outside, so that it runs without a network
 	@$(STUDY)/tradeoffs fetch $(PROFILE) $(if $(MODEL),--model $(MODEL)) $(if $(PROBLEMS),--problems $(PROBLEMS))

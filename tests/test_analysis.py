@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import itertools
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from scipy import stats
 from tradeoffs.analysis import (
     Estimate,
     Resampling,
+    again,
     compare,
     compare_throughput,
     decompose,
@@ -752,6 +755,37 @@ def test_the_same_runs_give_the_same_files(runs: Path) -> None:
             {p.name: p.read_bytes() for p in (runs.parent / "results").rglob("*.*") if p.name != "record.json"}
         )
     assert contents[0] == contents[1]
+
+
+def test_published_rows_are_enough_to_analyse_again(runs: Path, tmp_path: Path) -> None:
+    p = parameters(runs, "base", "sft")
+    run(p)
+    published = (tmp_path / "elsewhere/results/study").resolve()
+    published.parent.mkdir(parents=True)
+    Path(p.out).rename(published)
+    shutil.rmtree(runs)
+    found = again(published, str(tmp_path / "again"))
+    assert set(found) == {path.stem for path in published.glob("tables/*.csv")}
+    assert all(found.values()), found
+    # and the analysis of packed rows packs them again, to the byte
+    own = [path.relative_to(published) for path in sorted(published.rglob("rows/*/*/*.jsonl.gz"))]
+    assert {path.parts[1] for path in own} >= {"generate", "grade"}
+    for path in own:
+        assert (tmp_path / "again" / path).read_bytes() == (published / path).read_bytes()
+
+    packed = published / "rows/grade/sft/verdicts.jsonl.gz"
+    changed = gzip.decompress(packed.read_bytes()).replace(b"failed", b"passed")
+    packed.write_bytes(gzip.compress(changed))
+    found = again(published, str(tmp_path / "again"))
+    assert not found["policies"] and not found["verdicts"]
+    assert found["throughput"]
+
+    packed.write_bytes(packed.read_bytes()[:-9])
+    with pytest.raises(ValueError, match=r"verdicts\.jsonl\.gz: cut short, or no gzip file"):
+        again(published, str(tmp_path / "again"))
+    shutil.rmtree(published / "rows")
+    with pytest.raises(ValueError, match=r"rows: no such folder.*make study PROFILE=study"):
+        again(published, str(tmp_path / "again"))
 
 
 def test_sentences_follow_the_data(runs: Path) -> None:

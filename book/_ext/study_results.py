@@ -280,6 +280,17 @@ def _fullest(folder: Path, profiles: tuple[str, ...]) -> str:
     return next((name for name in profiles if (folder / name / "record.json").exists()), profiles[-1])
 
 
+def rows_published(folder: Path) -> str:
+    """Which results come with the rows that they were computed from, and which were published before that was done."""
+    kept = {path.parent.name: (path.parent / "rows").is_dir() for path in sorted(folder.glob("*/record.json"))}
+    there = [f"`{name}`" for name, rows in kept.items() if rows]
+    lacking = [f"`{name}`" for name, rows in kept.items() if not rows]
+    said = (
+        f"Of the results here {', '.join(there)} come with them" if there else "None of the results here come with them"
+    )
+    return said + (f"; {', '.join(lacking)} were published before rows were kept." if lacking else ".")
+
+
 def notice(results: Results, missing: list[str]) -> str:
     """Write the box that says what is missing or doubtful; empty where nothing is."""
     # the analysis knows no profile: its `make study` is that of these results
@@ -341,6 +352,7 @@ def prepare(app: Sphinx, config: Config) -> None:
         text |= {f"{name}_notice": notice(beside, lacking), f"{name}_command": f"`{beside.command}`"}
         if beside.reason is None:
             text[f"{name}_weights"] = study_notes.weights(results.stages, beside.stages)
+    text["rows_published"] = rows_published(folder)
     text["lab_seeds"] = study_notebooks.further_seeds(source / "lab")
     unknown = sorted(keys - set(text) - {"notice"})
     if unknown and not results.reason:

@@ -159,6 +159,18 @@ def _headline(arguments: argparse.Namespace) -> None:
     print(headline_table(read_record(Path("results") / arguments.profile)))
 
 
+def _again(arguments: argparse.Namespace) -> int:
+    from tradeoffs.analysis import again
+
+    out = arguments.out or f"runs/{arguments.profile}/again"
+    found = again(Path("results") / arguments.profile, out, arguments.problems)
+    other = [name for name, same in found.items() if not same]
+    print(f"{len(found) - len(other)} of {len(found)} tables come out as published; they and the figures are in {out}")
+    if other:
+        print(f"differ: {', '.join(other)}; another version analysed them, or of results/learning", file=sys.stderr)
+    return 1 if other else 0
+
+
 def _plan(arguments: argparse.Namespace) -> None:
     from tradeoffs import planning
     from tradeoffs.profiles import load_profile, seeds_of
@@ -249,6 +261,16 @@ def parser() -> argparse.ArgumentParser:
     )
     plan.add_argument("--jobs", action="store_true", help="a line for each job that is not done")
     plan.set_defaults(run=_plan)
+    again = commands.add_parser(
+        "again",
+        help="analyse a profile's published rows again, without a model, and compare with the published tables",
+        description="Analyse the rows that a study published beside its results, without a model, and say which published tables come out "
+        "as they are. Exit status 1 where one does not.",
+    )
+    again.add_argument("profile", nargs="?", default="laptop")
+    again.add_argument("--problems", default="", help="where the problem set lies here (default: where it lay then)")
+    again.add_argument("--out", default="", help="folder for tables, figures and record (default: runs/PROFILE/again)")
+    again.set_defaults(run=_again)
     headline = commands.add_parser("headline", help="print a profile's headline table")
     headline.add_argument("profile", nargs="?", default="laptop")
     headline.set_defaults(run=_headline)

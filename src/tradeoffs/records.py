@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gzip
 import hashlib
 import importlib.metadata
 import json
@@ -19,6 +20,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from io import FileIO
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 RowType = TypeVar("RowType", bound="Row")
 
 SCHEMA_VERSION = 1
+PACKED = ".gz"  # ends the name of a file of rows that is compressed
 CONTENT = "content.json"  # in a job's folder: what it is made from, written by the workflow (tradeoffs.content)
 REPORTED_PACKAGES = (
     "torch",
@@ -352,15 +355,15 @@ def _whole_lines(file: FileIO) -> int:
 
 
 def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
-    """Read rows; a last line without its newline (a kill while writing) is left out, a missing file has no rows.
+    """Read rows, of the file or, where only that is there, of the file packed by `pack`.
+
+    A last line without its newline (a kill while writing) is left out, a missing file has no rows.
 
     Raises:
-        ValueError: a complete line is no JSON object; the message names file and line.
+        ValueError: a complete line is no JSON object; the message names file and line. Or the packed file is cut short.
     """
     path = Path(path)
-    if not path.exists():
-        return []
-    *lines, _ = path.read_bytes().split(b"\n")
+    *lines, _ = _content(path).split(b"\n")
     rows = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -373,6 +376,27 @@ def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
             raise ValueError(f"{path}, line {number}: got {type(row).__name__}; accepts one JSON object a line")
         rows.append(row)
     return rows
+
+
+def _content(path: Path) -> bytes:
+    packed = path.with_name(f"{path.name}{PACKED}")
+    if path.exists():
+        return path.read_bytes()
+    if not packed.exists():
+        return b""
+    try:
+        return gzip.decompress(packed.read_bytes())
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        raise ValueError(f"{packed}: cut short, or no gzip file; fetch it again") from None
+
+
+def pack(path: Path, folder: Path) -> None:
+    """Write a `.jsonl` file's rows into a folder, compressed; the same rows make the same file.
+
+    Raises:
+        OSError: disk full or folder read-only.
+    """
+    write_bytes(folder / f"{path.name}{PACKED}", gzip.compress(_content(path), mtime=0))
 
 
 def read_rows(path: str | Path, kind: type[RowType]) -> list[RowType]:
@@ -404,15 +428,22 @@ def write_text(path: str | Path, text: str) -> None:
     Raises:
         OSError: disk full or folder read-only; the old content stays.
     """
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """As `write_text`.
+
+    Raises:
+        OSError: disk full or folder read-only; the old content stays.
+    """
     path = Path(path)
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8"
-        ) as file:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
             temporary = Path(file.name)
-            file.write(text)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o644)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tradeoffs.analysis.resampling import Quantity as Quantity
     from tradeoffs.analysis.resampling import Resampling as Resampling
     from tradeoffs.analysis.stage import Study as Study
+    from tradeoffs.analysis.stage import again as again
     from tradeoffs.analysis.stage import analyse as analyse
     from tradeoffs.analysis.stage import run as run
     from tradeoffs.analysis.stage import write as write
@@ -40,6 +41,7 @@ _HOMES = {
     "Resampling": "resampling",
     "Runs": "reading",
     "Study": "stage",
+    "again": "stage",
     "analyse": "stage",
     "compare": "policies",
     "compare_throughput": "throughput",

@@ -27,6 +27,14 @@ from tradeoffs.records import (
 from tradeoffs.tasks.problems import family, load_problems
 
 REMEDY = "make study"
+# The rows that each stage leaves beside its record.
+ROWS = {
+    "align": "steps.jsonl",
+    "generate": "answers.jsonl",
+    "grade": "verdicts.jsonl",
+    "throughput": "timings.jsonl",
+    "speculate": "acceptance.jsonl",
+}
 # What may differ between arms; whatever else differs makes their costs incomparable and is reported.
 OWN_TO_AN_ARM = {"policy", "angle", "adapter", "out", "best_of", "temperature", "seed"}
 
@@ -49,6 +57,7 @@ class Runs(NamedTuple):
         records: the stages' records by name, such as `generate-base` and `throughput`.
         missing: what is not there.
         warnings: what makes arms hard to compare.
+        rows: the file that each record's rows were read from, by the record's name.
     """
 
     answers: pd.DataFrame
@@ -58,6 +67,7 @@ class Runs(NamedTuple):
     records: dict[str, Record]
     missing: list[Gap]
     warnings: list[str]
+    rows: dict[str, Path]
 
 
 def _table(rows: Sequence[Row], kind: type[Row]) -> pd.DataFrame:
@@ -65,9 +75,10 @@ def _table(rows: Sequence[Row], kind: type[Row]) -> pd.DataFrame:
 
 
 def _stage(
-    folder: Path, rows: str, kind: type[Row], what: str, missing: list[Gap]
+    stage: str, folder: Path, kind: type[Row], what: str, missing: list[Gap]
 ) -> tuple[Record | None, pd.DataFrame]:
     """Read one stage's folder; without its record it is missing or was interrupted, and neither gives rows."""
+    rows = ROWS[stage]
     if not (folder / "record.json").is_file():
         begun = sum(1 for _ in (folder / rows).open()) if (folder / rows).is_file() else 0
         missing.append(Gap(f"{what} (interrupted after {begun} rows)" if begun else what))
@@ -93,12 +104,12 @@ def _describe(problems: str) -> pd.DataFrame:
 
 
 def _arm(runs: Path, arm: str, records: dict[str, Record], missing: list[Gap]) -> pd.DataFrame:
-    made, answers = _stage(runs / "generate" / arm, "answers.jsonl", Answer, f"answers of {arm}", missing)
+    made, answers = _stage("generate", runs / "generate" / arm, Answer, f"answers of {arm}", missing)
     if made is None:
         # Verdicts without their answers have no cost to stand beside; the gap above names the arm.
         return answers
     records[f"generate-{arm}"] = made
-    graded, verdicts = _stage(runs / "grade" / arm, "verdicts.jsonl", Verdict, f"verdicts of {arm}", missing)
+    graded, verdicts = _stage("grade", runs / "grade" / arm, Verdict, f"verdicts of {arm}", missing)
     if graded is not None:
         records[f"grade-{arm}"] = graded
     key = ["problem_id", "sample"]
@@ -207,30 +218,33 @@ def hardware(record: Record) -> str:
     return p.accelerator or f"{p.hardware}, {p.cores} cores, {p.memory_gib:g} GiB"
 
 
-def _training(runs: Path, records: dict[str, Record], missing: list[Gap]) -> pd.DataFrame:
+def _training(runs: Path, records: dict[str, Record], missing: list[Gap]) -> tuple[pd.DataFrame, dict[str, Path]]:
+    """The rows of every training, and where they lie."""
     adapters = [
         Path(str(r.parameters.get("adapter") or "")) for name, r in records.items() if name.startswith("generate-")
     ]
     # An adapter made elsewhere has no training curve here, and nothing here could make one.
     needed = {path.parent.name: path.parent for path in adapters if path.parent.parent.name == "align"}
-    # Another profile may have trained them; where its folder is not, they are looked for here.
-    folders = {name: path if path.is_dir() else runs / "align" / name for name, path in needed.items()}
+    # Another profile may have trained them.
+    own = {name: runs / "align" / name for name in needed}
+    folders = {name: own[name] if own[name].is_dir() or not path.is_dir() else path for name, path in needed.items()}
     folders |= {path.name: path for path in (runs / "align").glob("*") if path.is_dir()}
-    tables = []
+    tables, found = [], {}
     for policy, folder in sorted(folders.items()):
-        record, steps = _stage(folder, "steps.jsonl", TrainingStep, f"training of {policy}", missing)
+        record, steps = _stage("align", folder, TrainingStep, f"training of {policy}", missing)
         if record is not None:
             records[f"align-{policy}"] = record
+            found[f"align-{policy}"] = folder / ROWS["align"]
             tables.append(steps.assign(policy=policy))
     empty = pd.DataFrame(columns=["policy", *TrainingStep.model_fields])
-    return pd.concat(tables, ignore_index=True)[list(empty.columns)] if tables else empty
+    return pd.concat(tables, ignore_index=True)[list(empty.columns)] if tables else empty, found
 
 
 def read_runs(runs: str, policies: Sequence[str], problems: str, seeds: Sequence[int] = ()) -> Runs:
     """Read the stages' outputs.
 
     Args:
-        runs: folder of the stages' outputs.
+        runs: folder of the stages' outputs, or `rows` of a study's results, which holds the same, packed.
         policies: arms in order, the first is the baseline.
         problems: the problem set that the arms answered.
         seeds: further training seeds; their folders end with `-s<seed>`.
@@ -240,7 +254,7 @@ def read_runs(runs: str, policies: Sequence[str], problems: str, seeds: Sequence
     """
     folder, records, missing = Path(runs), dict[str, Record](), list[Gap]()
     gaps: list[Gap] = []  # named after those of the arms, whose work is measured by the ceilings found here
-    record, timings = _stage(folder / "throughput", "timings.jsonl", Timing, "timings at forced lengths", gaps)
+    record, timings = _stage("throughput", folder / "throughput", Timing, "timings at forced lengths", gaps)
     if record is not None:
         records["throughput"] = record
         timed = set(timings["policy"])
@@ -256,12 +270,17 @@ def read_runs(runs: str, policies: Sequence[str], problems: str, seeds: Sequence
     guessed = folder / "speculate"
     acceptance = _table([], Acceptance)
     if guessed.is_dir():  # a study without this stage lacks nothing
-        record, acceptance = _stage(guessed, "acceptance.jsonl", Acceptance, "acceptance of drafted tokens", missing)
+        record, acceptance = _stage("speculate", guessed, Acceptance, "acceptance of drafted tokens", missing)
         if record is not None:
             records["speculate"] = record
             families = _describe(problems).set_index("problem_id")["family"]
             acceptance = acceptance.assign(family=acceptance["problem_id"].map(families))
     if not arms and timings.empty:
         raise ValueError(f"runs: {runs} holds no answers of {', '.join(policies)} and no timings; run {REMEDY} first")
-    training = _training(folder, records, missing)
-    return Runs(_join(arms, problems, policies), timings, training, acceptance, records, missing, _warnings(records))
+    rows = {}
+    for name in records:
+        stage, _, arm = name.partition("-")
+        rows[name] = folder / stage / arm / ROWS[stage]
+    training, trained = _training(folder, records, missing)
+    answers = _join(arms, problems, policies)
+    return Runs(answers, timings, training, acceptance, records, missing, _warnings(records), rows | trained)

@@ -5,6 +5,7 @@ Three steps, so that the notebook can show what lies between: `read_runs`, `anal
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -46,7 +47,7 @@ from tradeoffs.analysis.throughput import (
     usable_blocks,
 )
 from tradeoffs.analysis.wording import headline
-from tradeoffs.records import Record, provenance, without_seed, write_record, write_text
+from tradeoffs.records import Record, pack, provenance, read_record, without_seed, write_record, write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -411,7 +412,7 @@ def _record(study: Study) -> Record:
 
 
 def write(study: Study, figures: Mapping[str, Figure]) -> Record:
-    """Write tables, figures, copies of the stages' records, and last the record, each in one move.
+    """Write tables, figures, copies of the stages' records and rows, and last the record, each in one move.
 
     Everything is rendered before the first file is touched. The old record goes first, so that a kill in between leaves
     a folder that says it is unfinished instead of a mixture.
@@ -437,8 +438,58 @@ def write(study: Study, figures: Mapping[str, Figure]) -> Record:
                 old.unlink()
     for name, text in files.items():
         write_text(out / name, text)
+    _keep_rows(study, out / "rows")
     write_record(out, record)
     return record
+
+
+def _keep_rows(study: Study, folder: Path) -> None:
+    """Keep what was read as a folder of runs has it, packed: whoever has the results alone can analyse them again."""
+    if Path(study.parameters["runs"]).resolve() == folder.resolve():
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    for name, path in study.runs.rows.items():
+        stage, _, arm = name.partition("-")
+        pack(path, folder / stage / arm)
+        write_record(folder / stage / arm, study.runs.records[name])
+
+
+def again(results: Path, out: str, problems: str = "") -> dict[str, bool]:
+    """Analyse a study's published rows again, without a model.
+
+    Args:
+        results: the study's results, with the tables and rows that `write` wrote.
+        out: where the new analysis goes.
+        problems: where the problem set lies here; "" where it lay then.
+
+    Returns:
+        Whether each published table comes out again: the same words, and numbers within 1e-6 of each other, relatively, as processors round
+        differently.
+
+    Raises:
+        ValueError: there are no rows, or see `read_runs`.
+    """
+    from tradeoffs.parameters import AnalyseParameters, check
+
+    record = read_record(results)
+    if not (results / "rows").is_dir():
+        raise ValueError(
+            f"{results / 'rows'}: no such folder: these results were published without their rows; make study PROFILE={results.name} "
+            "makes them"
+        )
+    given = record.parameters | {"runs": str(results / "rows"), "out": out}
+    run(check(AnalyseParameters, given | ({"problems": problems} if problems else {})))
+    return {path.stem: _alike(path, Path(out) / "tables" / path.name) for path in sorted(results.glob("tables/*.csv"))}
+
+
+def _alike(published: Path, made: Path) -> bool:
+    if not made.exists():
+        return False
+    try:
+        pd.testing.assert_frame_equal(pd.read_csv(published), pd.read_csv(made), rtol=1e-6, check_dtype=False)
+    except AssertionError:
+        return False
+    return True
 
 
 def run(parameters: AnalyseParameters) -> Record:
