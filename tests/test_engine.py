@@ -163,6 +163,27 @@ def test_a_model_that_keeps_less_than_every_token_reads_as_transformers_reads() 
     assert prefill(policy, [[7] * 9, [7] * 3]) is None
 
 
+@pytest.mark.parametrize("top_p", [0.05, 0.5, 0.9, 0.95, 0.999])
+@pytest.mark.parametrize("words", [3, 256, 3000])
+def test_the_nucleus_is_the_one_that_a_sort_of_the_whole_vocabulary_finds(top_p: float, words: int) -> None:
+    """Rows from nearly certain to nearly even, so that some nuclei are one token and some do not lie within the likeliest 256."""
+    import torch
+    from transformers import TopPLogitsWarper
+
+    from tradeoffs.inference.engine import LIKELIEST, nucleus
+
+    sharpness = torch.tensor([0.01, 0.5, 2.0, 5.0, 20.0])
+    scores = torch.randn(5, words, generator=torch.Generator().manual_seed(words)) * sharpness[:, None]
+    before = scores.clone()
+    found = nucleus(scores, top_p)
+    assert torch.equal(found, TopPLogitsWarper(top_p)(None, scores))  # type: ignore[arg-type]
+    assert torch.equal(scores, before)
+    sizes = found.isfinite().sum(1)
+    assert sizes[-1] < 4
+    if words == 3000 and top_p >= 0.5:
+        assert sizes[0] > LIKELIEST
+
+
 @pytest.mark.parametrize(("top_p", "expected"), [(1.0, [0.76, 0.18, 0.04, 0.01]), (0.9, [0.81, 0.19, 0.0, 0.0])])
 def test_noise_and_largest_score_sample_from_the_softmax(top_p: float, expected: list[float]) -> None:
     """Scores 2, 1, 0, -1 at temperature 0.7: 0.763, 0.183, 0.044, 0.011; the nucleus of 0.9 holds the first two."""

@@ -29,6 +29,7 @@ RowT = TypeVar("RowT", bound=Row)
 
 STOP_TEXTS = ("</code>", "# SOLUTION END")
 SIMILAR = 7 / 8  # of the longest prompt that is read with it
+LIKELIEST = 256  # tokens among which a nucleus is looked for first
 
 
 class Prompt(NamedTuple):
@@ -265,14 +266,12 @@ def _noise(
 ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
     """A logits processor after which the largest score is a sample at this temperature and nucleus."""
     import torch
-    from transformers import TopPLogitsWarper
 
     generators = [torch.Generator(device).manual_seed(row_seed(seed, key)) for key in keys]
-    nucleus: Any = TopPLogitsWarper(top_p) if top_p < 1 else None
 
     def perturb(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         scores = scores.float() / temperature
-        scores = nucleus(ids, scores) if nucleus else scores
+        scores = nucleus(scores, top_p) if top_p < 1 else scores
         noise = torch.empty_like(scores)
         for row, generator in zip(noise, generators, strict=True):
             row.exponential_(generator=generator)
@@ -280,6 +279,29 @@ def _noise(
         return scores - noise.clamp_(min=2.0**-24).log_()
 
     return perturb
+
+
+def nucleus(scores: torch.Tensor, top_p: float) -> torch.Tensor:
+    """Keep, of each row, the fewest tokens whose mass reaches `top_p`, the likeliest first; others score minus infinity.
+
+    As transformers' `TopPLogitsWarper`, which sorts the whole vocabulary at every step; here it is asked only for rows whose nucleus does
+    not lie within the likeliest `LIKELIEST` tokens.
+
+    Args:
+        scores: (rows, vocabulary), logits at the temperature wanted, float32.
+
+    Source: Holtzman et al. 2020, arXiv 1904.09751, section 3.1.
+    """
+    from transformers import TopPLogitsWarper
+
+    top, _ = scores.topk(min(LIKELIEST, scores.shape[-1]), dim=-1)
+    chances = (top - scores.logsumexp(-1, keepdim=True)).exp()
+    inside = chances.cumsum(-1) - chances < top_p  # the mass of likelier ones
+    least = top.masked_fill(~inside, float("inf")).amin(-1, keepdim=True)
+    found = scores.masked_fill(scores < least, -float("inf"))
+    if (wide := inside[:, -1]).any():
+        found[wide] = TopPLogitsWarper(top_p)(None, scores[wide])  # type: ignore[arg-type]
+    return found
 
 
 class StepClock:
