@@ -160,6 +160,9 @@ def _reached(rho: Sequence[float]) -> str:
     return f"{sum(_kept([value]) for value in rho)} of {len(rho)} seeds reach a rank correlation of {TAU:g}."
 
 
+SPLITS = "In brackets the middle 95 % over random splits of one pool of responses, no intervals of these means."
+
+
 def over_splits(values: Sequence[float]) -> tuple[float, float, float]:
     """A mean over random splits of one pool of responses, and the range of the middle 95 % of them.
 
@@ -219,7 +222,7 @@ def c2(groups: pd.DataFrame) -> Finding:
         )
     text = (
         f"{'; '.join(parts)}. Of the responses that training would be told to prefer, tastes being directions by construction; whether "
-        "a trained policy delivers it is asked in c5 and c7."
+        f"a trained policy delivers it is asked in c5 and c7. {SPLITS}"
     )
     return Finding(text, _all(holds))
 
@@ -240,7 +243,7 @@ def c3(groups: pd.DataFrame) -> Finding:
             f"{100 * float(str(share)):.0f} % brief: {percent(over_splits(sums['one'].tolist()))} against "
             f"{percent(over_splits(sums['two'].tolist()))}; {100 * least:.0f} % cannot be right for any single order"
         )
-    return Finding("; ".join(parts) + ".", _all(holds))
+    return Finding(f"{'; '.join(parts)}. {SPLITS}", _all(holds))
 
 
 NAMES = {"start": "start policy"}
