@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import gzip
 import json
 import os
 import re
@@ -289,6 +290,9 @@ def toc_pages() -> list[str]:
 def full(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Text]]:
     folder = tmp_path_factory.mktemp("book")
     write_results(folder / "results/laptop")
+    packed = folder / "results/laptop/rows/generate/dpo/answers.jsonl.gz"
+    packed.parent.mkdir(parents=True)
+    packed.write_bytes(gzip.compress(b"{}\n"))
     write_results(folder / "results/ds1000", length_ratio=1.75)
     write_results(folder / "results/embedded-gpu", length_ratio=1.25)
     return folder, build(folder)
@@ -476,6 +480,11 @@ def test_every_table_and_record_is_one_click_away(full: tuple[Path, dict[str, Te
         "laptop/stages/align-dpo.json",
     } <= kept
     assert all(name in pages["reference.html"].text for name in names)
+    (archive,) = (folder / "_build/html/_downloads").rglob("rows.zip")
+    with zipfile.ZipFile(archive) as inside:
+        assert gzip.decompress(inside.read("laptop/rows/generate/dpo/answers.jsonl.gz")) == b"{}\n"
+    said = "Here with their rows: laptop. Published before rows were kept: ds1000, embedded-gpu."
+    assert said in pages["reference.html"].text and said in pages["rerun.html"].text
 
 
 def test_every_public_function_is_in_the_reference(full: tuple[Path, dict[str, Text]]) -> None:

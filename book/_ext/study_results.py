@@ -280,15 +280,16 @@ def _fullest(folder: Path, profiles: tuple[str, ...]) -> str:
     return next((name for name in profiles if (folder / name / "record.json").exists()), profiles[-1])
 
 
-def rows_published(folder: Path) -> str:
-    """Which results come with the rows that they were computed from, and which were published before that was done."""
+def rows_published(folder: Path, target: Path) -> str:
+    """Write `rows.zip`; say which results come with the rows that they were computed from, and which are older than that."""
+    with zipfile.ZipFile(target / "rows.zip", "w") as archive:  # they are packed
+        for path in sorted(path for path in folder.glob("*/rows/**/*") if path.is_file()):
+            archive.write(path, path.relative_to(folder))
     kept = {path.parent.name: (path.parent / "rows").is_dir() for path in sorted(folder.glob("*/record.json"))}
     there = [f"`{name}`" for name, rows in kept.items() if rows]
     lacking = [f"`{name}`" for name, rows in kept.items() if not rows]
-    said = (
-        f"Of the results here {', '.join(there)} come with them" if there else "None of the results here come with them"
-    )
-    return said + (f"; {', '.join(lacking)} were published before rows were kept." if lacking else ".")
+    said = [f"Here with their rows: {', '.join(there)}." if there else "None of the results here have them yet."]
+    return " ".join(said + ([f"Published before rows were kept: {', '.join(lacking)}."] if there and lacking else []))
 
 
 def notice(results: Results, missing: list[str]) -> str:
@@ -352,7 +353,7 @@ def prepare(app: Sphinx, config: Config) -> None:
         text |= {f"{name}_notice": notice(beside, lacking), f"{name}_command": f"`{beside.command}`"}
         if beside.reason is None:
             text[f"{name}_weights"] = study_notes.weights(results.stages, beside.stages)
-    text["rows_published"] = rows_published(folder)
+    text["rows_published"] = rows_published(folder, source / "_results")
     text["lab_seeds"] = study_notebooks.further_seeds(source / "lab")
     unknown = sorted(keys - set(text) - {"notice"})
     if unknown and not results.reason:
