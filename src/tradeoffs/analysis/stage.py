@@ -361,11 +361,11 @@ def _answering(records: Mapping[str, Record], method: str) -> Iterator[tuple[str
 
 
 def _aligned(records: Mapping[str, Record]) -> list[str]:
-    """Policies that training made from another policy, and the arms that they answer as; not those of best of n."""
+    """Policies that rewards or pairs made from another policy, and the arms that they answer as; no controls, and not those of best of n."""
     trained = [
         name.removeprefix("align-")
         for name, r in records.items()
-        if name.startswith("align-") and r.parameters.get("start")
+        if name.startswith("align-") and r.parameters.get("start") and not r.parameters.get("shuffle_rewards")
     ]
     arms = [
         name.removeprefix("generate-")
