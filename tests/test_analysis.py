@@ -806,6 +806,8 @@ def test_aligned_policies_are_told_before_the_others(runs: Path) -> None:
     record = json.loads(path.read_text())
     record["parameters"]["start"] = "runs/align/sft/adapter"
     path.write_text(json.dumps(record))
+    control = runs / "align" / "sft" / "record.json"  # further training on rewards that changed places is none
+    control.write_text(json.dumps(record | {"parameters": record["parameters"] | {"shuffle_rewards": True}}))
     summary = run(parameters(runs, "base", "sft", "dpo")).summary
     assert summary["aligned"] == ["dpo"]
     assert (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -242,6 +243,26 @@ def weights(stages: Mapping[str, Any], others: Mapping[str, Any]) -> str:
     if trained_anew == shared:
         return f"those of the other pages by name, but {how}"
     return f"the same weights as on the other pages, but for {_names(trained_anew)}, which were {how}"
+
+
+def control(stages: Mapping[str, Any]) -> str:
+    """Which policies were trained as much as the aligned ones, and learnt no reward."""
+    given = {
+        name.removeprefix("align-"): row["parameters"]
+        for name, row in stages.items()
+        if name.startswith("align-") and not re.search(r"-s\d+$", name)
+    }
+    chance = [name for name, p in given.items() if p.get("start") and p.get("shuffle_rewards")]
+    if not chance:
+        return (
+            "There is no arm with as much further training and no reward, so that what differs from the baseline is what the further "
+            "training did; that rewards make a difference is asked in {ref}`sec-learning`, of other policies."
+        )
+    told = ", ".join(f"`{name}` (as `{given[name]['method']}`)" for name in chance)
+    return (
+        f"The control, {told}, had as much further training on its own samples, of which chance chose instead of the reward: what it differs "
+        "by from the baseline is owed to further training, and only what an aligned policy differs by from it to rewards."
+    )
 
 
 def notes(summary: Summary, tables: Mapping[str, Rows], probes: Mapping[str, Sequence[float]]) -> dict[str, str]:

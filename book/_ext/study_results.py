@@ -192,7 +192,7 @@ def substitutions(results: Results) -> dict[str, str]:
         for name, record in results.stages.items()
         if name.startswith("generate-")
     }
-    text |= study_notes.notes(summary, found, probes)
+    text |= study_notes.notes(summary, found, probes) | {"control_note": study_notes.control(results.stages)}
     headline = summary.get("headline", {})
     text |= {f"headline_{key}": sentence for key, sentence in headline.items()}
     text["headlines"] = "\n".join(f"- {sentence}" for sentence in headline.values())

@@ -361,7 +361,7 @@ def _answering(records: Mapping[str, Record], method: str) -> Iterator[tuple[str
 
 
 def _aligned(records: Mapping[str, Record]) -> list[str]:
-    """Policies that rewards or pairs made from another policy, and the arms that they answer as; no controls, and not those of best of n."""
+    """Policies that rewards or pairs made from another policy, and the arms that they answer as; neither controls nor best of n."""
     trained = [
         name.removeprefix("align-")
         for name, r in records.items()
