@@ -260,8 +260,8 @@ def control(stages: Mapping[str, Any]) -> str:
         )
     told = ", ".join(f"`{name}` (as `{given[name]['method']}`)" for name in chance)
     return (
-        f"The control, {told}, had as much further training on its own samples, of which chance chose instead of the reward: what it differs "
-        "by from the baseline is owed to further training, and only what an aligned policy differs by from it to rewards."
+        f"The control, {told}, had as much further training on its own samples, of which chance chose instead of the reward: what it "
+        "differs by from the baseline is owed to further training, and only what an aligned policy differs by from it to rewards."
     )
 
 
