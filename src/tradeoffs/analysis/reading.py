@@ -215,7 +215,7 @@ def _warnings(records: Mapping[str, Record]) -> list[str]:
 def hardware(record: Record) -> str:
     """Describe the machine a stage ran on, in a few words."""
     p = record.provenance
-    return p.accelerator or f"{p.hardware}, {p.cores} cores, {p.memory_gib:g} GiB"
+    return p.accelerator or f"{p.hardware}, {p.cores} core{'s' * (p.cores > 1)}, {p.memory_gib:g} GiB"
 
 
 def _training(runs: Path, records: dict[str, Record], missing: list[Gap]) -> tuple[pd.DataFrame, dict[str, Path]]:
