@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from tradeoffs import cli
 from tradeoffs.analysis import (
     Estimate,
     Resampling,
@@ -757,7 +758,9 @@ def test_the_same_runs_give_the_same_files(runs: Path) -> None:
     assert contents[0] == contents[1]
 
 
-def test_published_rows_are_enough_to_analyse_again(runs: Path, tmp_path: Path) -> None:
+def test_published_rows_are_enough_to_analyse_again(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     p = parameters(runs, "base", "sft")
     run(p)
     published = (tmp_path / "elsewhere/results/study").resolve()
@@ -773,12 +776,32 @@ def test_published_rows_are_enough_to_analyse_again(runs: Path, tmp_path: Path) 
     for path in own:
         assert (tmp_path / "again" / path).read_bytes() == (published / path).read_bytes()
 
+    # what lies here under the paths that the published rows were made from is not read in their place
+    decoy = tmp_path / "decoy"
+    put(decoy / "runs/align/sft", "align", [TrainingStep(step=1, loss=9.0)], "steps.jsonl", {})
+    monkeypatch.chdir(decoy)
+    training = Path("rows/align/sft")
+    shutil.move(published / training, tmp_path / "away")
+    assert not again(published, str(tmp_path / "again"))["training"]
+    assert "training of sft" in str(read_record(tmp_path / "again").summary["missing"])
+    shutil.move(tmp_path / "away", published / training)
+
+    results = decoy / "results/study"
+    results.parent.mkdir()
+    results.symlink_to(published)
+    assert cli.main(["again", "study"]) == 0
+    assert "tables come out as published" in capsys.readouterr().out
+    assert cli.main(["again", "study", "--out", str(results)]) == 2
+    assert cli.main(["again", "study", "--problems", "nowhere.jsonl"]) == 2
+    assert "problems: nowhere.jsonl is not here" in capsys.readouterr().err
+
     packed = published / "rows/grade/sft/verdicts.jsonl.gz"
     changed = gzip.decompress(packed.read_bytes()).replace(b"failed", b"passed")
     packed.write_bytes(gzip.compress(changed))
     found = again(published, str(tmp_path / "again"))
     assert not found["policies"] and not found["verdicts"]
     assert found["throughput"]
+    assert cli.main(["again", "study"]) == 1
 
     packed.write_bytes(packed.read_bytes()[:-9])
     with pytest.raises(ValueError, match=r"verdicts\.jsonl\.gz: cut short, or no gzip file"):

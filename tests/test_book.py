@@ -592,7 +592,7 @@ def test_notes_follow_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
     assert study_notes.control(stages).startswith("There is no arm with as much further training and no reward")
     by_chance = {"parameters": {"method": "rsft", "start": "runs/a", "shuffle_rewards": True}}
     told_of = study_notes.control(stages | {"align-c": by_chance, "align-c-s1": by_chance})
-    assert told_of.startswith("The control, `c` (as `rsft`), had as much further training")
+    assert told_of.startswith("The control, `c` (as `rsft`), was trained as that method is")
     accepted = [{"policy": "d", "alpha": "1.0"}, {"policy": "x", "alpha": "0.7"}, {"policy": "y", "alpha": "0.98"}]
     assert study_notes.acceptance(accepted, "d") == "It lies between 70.0\u00a0% (`x`) and 98.0\u00a0% (`y`)."
     front = {"policies": {"x": {"on_front": {"estimate": 0.7}}, "y": {"on_front": {"estimate": 0.01}}}}

@@ -180,6 +180,12 @@ def test_the_nucleus_is_the_one_that_a_sort_of_the_whole_vocabulary_finds(top_p:
     assert torch.equal(scores, before)
     sizes = found.isfinite().sum(1)
     assert sizes[-1] < 4
+    tied = scores.bfloat16().float()
+    kept, sorted_whole = (
+        rows.sort(dim=-1, descending=True).values
+        for rows in (nucleus(tied, top_p), TopPLogitsWarper(top_p)(None, tied))  # type: ignore[arg-type]
+    )
+    assert torch.equal(kept, sorted_whole)
     if words == 3000 and top_p >= 0.5:
         assert sizes[0] > LIKELIEST
 

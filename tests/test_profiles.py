@@ -110,6 +110,14 @@ def test_jobs_are_ordered_whatever_the_files_order(tmp_path: Path) -> None:
     ]
 
 
+def test_the_fuller_profiles_differ_from_those_below_them_in_what_they_say() -> None:
+    small, full, benchmark = (load_profile(name) for name in ("laptop", "laptop-full", "ds1000-full"))
+    control = {"unrewarded": small.policies["rsft"] | {"shuffle_rewards": True}}
+    assert full.policies == small.policies | control
+    assert list(benchmark.arms) == [name for name in full.arms if name not in ("sampled", "best-of-4")]
+    assert benchmark.policies == full.policies and benchmark.trained == "laptop-full"
+
+
 def test_jobs_hand_each_other_what_they_write(tmp_path: Path) -> None:
     planned = {(job.stage, job.name): job for job in jobs(load_profile(written(tmp_path, RIGHT)))}
     adapter = "runs/trial/align/dpo/adapter"

@@ -324,6 +324,7 @@ def budgets(results: Path, stages: dict[str, Any]) -> dict[str, str]:
             if name.startswith("align-")
             and record["parameters"].get("start")
             and record["parameters"].get("token_budget")
+            and not record["parameters"].get("shuffle_rewards")
         }
     )
     tried = _provenance(results / "learning" / "budgets.json")

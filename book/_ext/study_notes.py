@@ -260,8 +260,9 @@ def control(stages: Mapping[str, Any]) -> str:
         )
     told = ", ".join(f"`{name}` (as `{given[name]['method']}`)" for name in chance)
     return (
-        f"The control, {told}, had as much further training on its own samples, of which chance chose instead of the reward: what it "
-        "differs by from the baseline is owed to further training, and only what an aligned policy differs by from it to rewards."
+        f"The control, {told}, was trained as that method is, but of its own answers, those that ended by themselves, chance kept one and "
+        "not the reward. What it differs by from the baseline is owed to further training on such answers; what the method differs by from "
+        "it, to the reward. Other methods differ from it in more."
     )
 
 

@@ -282,10 +282,14 @@ def _fullest(folder: Path, profiles: tuple[str, ...]) -> str:
 
 def rows_published(folder: Path, target: Path) -> str:
     """Write `rows.zip`; say which results come with the rows that they were computed from, and which are older than that."""
-    with zipfile.ZipFile(target / "rows.zip", "w") as archive:  # they are packed
-        for path in sorted(path for path in folder.glob("*/rows/**/*") if path.is_file()):
-            archive.write(path, path.relative_to(folder))
     kept = {path.parent.name: (path.parent / "rows").is_dir() for path in sorted(folder.glob("*/record.json"))}
+    with zipfile.ZipFile(target / "rows.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in (name for name, rows in kept.items() if rows):
+            for path in sorted(
+                path for part in ("record.json", "tables/*", "rows/**/*") for path in (folder / name).glob(part)
+            ):
+                if path.is_file():
+                    archive.write(path, path.relative_to(folder))
     there = [f"`{name}`" for name, rows in kept.items() if rows]
     lacking = [f"`{name}`" for name, rows in kept.items() if not rows]
     said = [f"Here with their rows: {', '.join(there)}." if there else "None of the results here have them yet."]

@@ -39,7 +39,7 @@ SETTINGS = (
         "prompts",
         "samples",
     ),
-    *("temperature", "max_new_tokens", "weights", "beta", "rounds", "angles", "seed"),
+    *("temperature", "max_new_tokens", "weights", "beta", "rounds", "angles", "shuffle_rewards", "seed"),
 )
 IN_ROUNDS = {"dpo", "rrhf", "rsft", "scalarization", "dpa"}
 # Settings that only some methods have.
@@ -151,7 +151,7 @@ def _setting(name: str, parameters: Record) -> str:
     unused = (name == "steps" and parameters.get("token_budget")) or (
         name == "token_budget" and not parameters.get(name)
     )
-    if name not in parameters or foreign or unused:
+    if name not in parameters or parameters[name] is False or foreign or unused:
         return "–"
     value = parameters[name]
     return (Path(value).parent.name if name == "start" else shown(value)) or "–"

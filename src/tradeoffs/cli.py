@@ -167,7 +167,10 @@ def _again(arguments: argparse.Namespace) -> int:
     other = [name for name, same in found.items() if not same]
     print(f"{len(found) - len(other)} of {len(found)} tables come out as published; they and the figures are in {out}")
     if other:
-        print(f"differ: {', '.join(other)}; another version analysed them, or of results/learning", file=sys.stderr)
+        print(
+            f"differ: {', '.join(other)}; the analysis, the problems or results/learning are others than then, or the rows were changed",
+            file=sys.stderr,
+        )
     return 1 if other else 0
 
 

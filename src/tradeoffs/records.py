@@ -355,7 +355,7 @@ def _whole_lines(file: FileIO) -> int:
 
 
 def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
-    """Read rows, of the file or, where only that is there, of the file packed by `pack`.
+    """Read rows, of the file or, where only that is there, of the packed one (`packed`).
 
     A last line without its newline (a kill while writing) is left out, a missing file has no rows.
 
@@ -390,13 +390,15 @@ def _content(path: Path) -> bytes:
         raise ValueError(f"{packed}: cut short, or no gzip file; fetch it again") from None
 
 
-def pack(path: Path, folder: Path) -> None:
-    """Write a `.jsonl` file's rows into a folder, compressed; the same rows make the same file.
+def packed(path: Path) -> bytes:
+    """The content of a `.jsonl` file, or of the packed file in its place, as it is written to `<name>.gz`; without a time of day.
 
     Raises:
-        OSError: disk full or folder read-only.
+        FileNotFoundError: neither is there.
     """
-    write_bytes(folder / f"{path.name}{PACKED}", gzip.compress(_content(path), mtime=0))
+    if not path.exists() and not path.with_name(f"{path.name}{PACKED}").exists():
+        raise FileNotFoundError(f"{path}: vanished while it was read; start again")
+    return gzip.compress(_content(path), mtime=0)
 
 
 def read_rows(path: str | Path, kind: type[RowType]) -> list[RowType]:

@@ -160,7 +160,9 @@ def _reached(rho: Sequence[float]) -> str:
     return f"{sum(_kept([value]) for value in rho)} of {len(rho)} seeds reach a rank correlation of {TAU:g}."
 
 
-SPLITS = "In brackets the middle 95 % over random splits of one pool of responses, no intervals of these means."
+SPLITS = (
+    "In brackets the middle 95 % over random splits of one pool of responses, not confidence intervals of the means."
+)
 
 
 def over_splits(values: Sequence[float]) -> tuple[float, float, float]:

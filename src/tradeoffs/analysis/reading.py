@@ -11,6 +11,7 @@ import pandas as pd
 
 from tradeoffs.analysis.identity import work
 from tradeoffs.records import (
+    PACKED,
     Acceptance,
     Answer,
     Record,
@@ -57,7 +58,7 @@ class Runs(NamedTuple):
         records: the stages' records by name, such as `generate-base` and `throughput`.
         missing: what is not there.
         warnings: what makes arms hard to compare.
-        rows: the file that each record's rows were read from, by the record's name.
+        rows: the file that each record's rows were read from, by the record's name; where it is not there, its packed form.
     """
 
     answers: pd.DataFrame
@@ -225,9 +226,11 @@ def _training(runs: Path, records: dict[str, Record], missing: list[Gap]) -> tup
     ]
     # An adapter made elsewhere has no training curve here, and nothing here could make one.
     needed = {path.parent.name: path.parent for path in adapters if path.parent.parent.name == "align"}
-    # Another profile may have trained them.
-    own = {name: runs / "align" / name for name in needed}
-    folders = {name: own[name] if own[name].is_dir() or not path.is_dir() else path for name, path in needed.items()}
+    # Another profile may have trained them; published rows stand for themselves, whatever lies in `runs` here.
+    published = any(runs.glob(f"generate/*/*{PACKED}"))
+    folders = {
+        name: path if path.is_dir() and not published else runs / "align" / name for name, path in needed.items()
+    }
     folders |= {path.name: path for path in (runs / "align").glob("*") if path.is_dir()}
     tables, found = [], {}
     for policy, folder in sorted(folders.items()):

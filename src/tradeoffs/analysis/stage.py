@@ -47,7 +47,17 @@ from tradeoffs.analysis.throughput import (
     usable_blocks,
 )
 from tradeoffs.analysis.wording import headline
-from tradeoffs.records import Record, pack, provenance, read_record, without_seed, write_record, write_text
+from tradeoffs.records import (
+    PACKED,
+    Record,
+    packed,
+    provenance,
+    read_record,
+    without_seed,
+    write_bytes,
+    write_record,
+    write_text,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -429,7 +439,7 @@ def write(study: Study, figures: Mapping[str, Figure]) -> Record:
     files |= {
         f"stages/{name}.json": record.model_dump_json(indent=1) + "\n" for name, record in study.runs.records.items()
     }
-    record = _record(study)
+    record, rows = _record(study), _rows(study, out / "rows")
     (out / "record.json").unlink(missing_ok=True)
     for folder, kind in (("tables", "csv"), ("figures", "svg"), ("stages", "json")):
         for old in (out / folder).glob(f"*.{kind}"):
@@ -438,20 +448,27 @@ def write(study: Study, figures: Mapping[str, Figure]) -> Record:
                 old.unlink()
     for name, text in files.items():
         write_text(out / name, text)
-    _keep_rows(study, out / "rows")
+    if rows and (out / "rows").exists():
+        shutil.rmtree(out / "rows")
+    for name, content in rows.items():
+        write_bytes(out / "rows" / name, content)
     write_record(out, record)
     return record
 
 
-def _keep_rows(study: Study, folder: Path) -> None:
-    """Keep what was read as a folder of runs has it, packed: whoever has the results alone can analyse them again."""
-    if Path(study.parameters["runs"]).resolve() == folder.resolve():
-        return
-    shutil.rmtree(folder, ignore_errors=True)
+def _rows(study: Study, folder: Path) -> dict[str, bytes]:
+    """What was read, as a folder of runs has it but packed, by path: whoever has the results alone can analyse them again.
+
+    Nothing where what was read lies in this very folder.
+    """
+    files: dict[str, bytes] = {}
+    if Path(study.parameters["runs"]).resolve().is_relative_to(folder.resolve()):
+        return files
     for name, path in study.runs.rows.items():
         stage, _, arm = name.partition("-")
-        pack(path, folder / stage / arm)
-        write_record(folder / stage / arm, study.runs.records[name])
+        files[f"{stage}/{arm}/{path.name}{PACKED}"] = packed(path)
+        files[f"{stage}/{arm}/record.json"] = (study.runs.records[name].model_dump_json(indent=1) + "\n").encode()
+    return files
 
 
 def again(results: Path, out: str, problems: str = "") -> dict[str, bool]:
@@ -464,30 +481,36 @@ def again(results: Path, out: str, problems: str = "") -> dict[str, bool]:
 
     Returns:
         Whether each published table comes out again: the same words, and numbers within 1e-6 of each other, relatively, as processors round
-        differently.
+        differently (below 1e-12 absolutely).
 
     Raises:
-        ValueError: there are no rows, or see `read_runs`.
+        ValueError: there are no rows or tables, `out` is the results' own folder, the problem set is not here, or see `read_runs`.
     """
     from tradeoffs.parameters import AnalyseParameters, check
 
-    record = read_record(results)
+    record, published = read_record(results), sorted(results.glob("tables/*.csv"))
+    if Path(out).resolve() == results.resolve() or not published:
+        raise ValueError(f"out: got {out}; accepts a folder beside {results}, whose tables are compared with")
+    asked = problems or str(record.parameters["problems"])
+    if asked.endswith((".jsonl", ".jsonl.gz")) and not Path(asked).is_file():
+        raise ValueError(f"problems: {asked} is not here; say where it is: --problems FILE, make again PROBLEMS=FILE")
     if not (results / "rows").is_dir():
         raise ValueError(
             f"{results / 'rows'}: no such folder: these results were published without their rows; make study PROFILE={results.name} "
             "makes them"
         )
-    given = record.parameters | {"runs": str(results / "rows"), "out": out}
-    run(check(AnalyseParameters, given | ({"problems": problems} if problems else {})))
-    return {path.stem: _alike(path, Path(out) / "tables" / path.name) for path in sorted(results.glob("tables/*.csv"))}
+    given = record.parameters | {"runs": str(results / "rows"), "out": out, "problems": asked}
+    run(check(AnalyseParameters, given))
+    return {path.stem: _alike(path, Path(out) / "tables" / path.name) for path in published}
 
 
 def _alike(published: Path, made: Path) -> bool:
-    if not made.exists():
-        return False
+    if not made.exists() or published.read_bytes() == made.read_bytes():
+        return made.exists()
     try:
-        pd.testing.assert_frame_equal(pd.read_csv(published), pd.read_csv(made), rtol=1e-6, check_dtype=False)
-    except AssertionError:
+        tables = [pd.read_csv(path, keep_default_na=False, na_values=[""]) for path in (published, made)]
+        pd.testing.assert_frame_equal(*tables, rtol=1e-6, atol=1e-12, check_dtype=False)
+    except (AssertionError, pd.errors.EmptyDataError):
         return False
     return True
 

@@ -285,20 +285,20 @@ def nucleus(scores: torch.Tensor, top_p: float) -> torch.Tensor:
     """Keep, of each row, the fewest tokens whose mass reaches `top_p`, the likeliest first; others score minus infinity.
 
     As transformers' `TopPLogitsWarper`, which sorts the whole vocabulary at every step; here it is asked only for rows whose nucleus does
-    not lie within the likeliest `LIKELIEST` tokens.
+    not lie within the likeliest `LIKELIEST` tokens. Of tokens that tie at the border others may be kept, equally many and equally likely.
 
     Args:
         scores: (rows, vocabulary), logits at the temperature wanted, float32.
 
     Source: Holtzman et al. 2020, arXiv 1904.09751, section 3.1.
     """
+    import torch
     from transformers import TopPLogitsWarper
 
-    top, _ = scores.topk(min(LIKELIEST, scores.shape[-1]), dim=-1)
+    top, which = scores.topk(min(LIKELIEST, scores.shape[-1]), dim=-1)
     chances = (top - scores.logsumexp(-1, keepdim=True)).exp()
     inside = chances.cumsum(-1) - chances < top_p  # the mass of likelier ones
-    least = top.masked_fill(~inside, float("inf")).amin(-1, keepdim=True)
-    found = scores.masked_fill(scores < least, -float("inf"))
+    found = torch.full_like(scores, -float("inf")).scatter_(-1, which, top.masked_fill(~inside, -float("inf")))
     if (wide := inside[:, -1]).any():
         found[wide] = TopPLogitsWarper(top_p)(None, scores[wide])  # type: ignore[arg-type]
     return found
