@@ -508,8 +508,8 @@ def _alike(published: Path, made: Path) -> bool:
     if not made.exists() or published.read_bytes() == made.read_bytes():
         return made.exists()
     try:
-        tables = [pd.read_csv(path, keep_default_na=False, na_values=[""]) for path in (published, made)]
-        pd.testing.assert_frame_equal(*tables, rtol=1e-6, atol=1e-12, check_dtype=False)
+        then, now = (pd.read_csv(path, keep_default_na=False, na_values=[""]) for path in (published, made))
+        pd.testing.assert_frame_equal(then, now, rtol=1e-6, atol=1e-12, check_dtype=False)
     except (AssertionError, pd.errors.EmptyDataError):
         return False
     return True
