@@ -978,6 +978,16 @@ def test_a_seed_given_twice_is_refused_and_arms_of_other_seeds_are_told_of(runs:
     assert "arms differ in seed: base 0, sft 7" in run(parameters(runs, "base", "sft")).summary["warnings"]
 
 
+def test_arms_whose_automatic_type_came_out_differently_are_told_of(runs: Path) -> None:
+    for arm, dtype in (("base", "float32"), ("sft", "bfloat16")):
+        path = runs / "generate" / arm / "record.json"
+        record = json.loads(path.read_text())
+        record["parameters"]["dtype"], record["summary"]["dtype"] = "auto", dtype
+        path.write_text(json.dumps(record))
+    warnings = run(parameters(runs, "base", "sft")).summary["warnings"]
+    assert "arms differ in dtype: base float32, sft bfloat16" in warnings
+
+
 def test_a_missing_seed_is_named(runs: Path) -> None:
     put_arm(runs, "sft-s1", passing=45, tokens=22, seconds=0.4)
     put_arm(runs, "dpo-s1", passing=11, tokens=60, seconds=1.0)

@@ -1,11 +1,14 @@
 """The embedded model: its tokenizer agrees for training and inference; damaged files are named."""
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from tradeoffs import models
+from tradeoffs.models import fast_bfloat16
 from tradeoffs.tasks import code_messages, general_messages
 
 COMPLETIONS = [
@@ -83,6 +86,27 @@ def test_damaged_weights_are_named(tiny: Path, tmp_path: Path) -> None:
 def test_an_unknown_model_says_what_is_accepted() -> None:
     with pytest.raises(ValueError, match="accepts 'embedded', a hub id with network, or a local folder"):
         models.load("nobody/no-such-model")
+
+
+@pytest.mark.parametrize("slower", [torch.bfloat16, torch.float32])
+def test_bfloat16_is_taken_where_it_is_the_faster_one(slower: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What differs between types is slowed down; without an instruction for bfloat16 nothing is timed."""
+    linear, timed = torch.nn.functional.linear, []
+
+    def slow(rows: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        timed.append(rows.dtype)
+        time.sleep(0.05 if rows.dtype is slower else 0.0)
+        return linear(rows, weights)
+
+    monkeypatch.setattr(torch.nn.functional, "linear", slow)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for flags, fast in (("fpu avx512_bf16", slower is torch.float32), ("fpu avx2", False)):
+        timed.clear()
+        monkeypatch.setattr(models, "_instructions", lambda flags=flags: set(flags.split()))
+        fast_bfloat16.cache_clear()
+        assert fast_bfloat16() is fast
+        assert bool(timed) is ("bf16" in flags)
+    fast_bfloat16.cache_clear()
 
 
 def test_a_missing_gpu_is_refused() -> None:

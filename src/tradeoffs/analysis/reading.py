@@ -195,7 +195,9 @@ def _warnings(records: Mapping[str, Record]) -> list[str]:
     facts: dict[str, dict[str, Any]] = {}
     for arm, record in made.items():
         settings = {key: value for key, value in record.parameters.items() if key not in OWN_TO_AN_ARM}
-        for key, value in (settings | {"hardware": hardware(record)}).items():
+        # what `auto` came to, where an engine tells
+        resolved = {key: record.summary[key] for key in ("dtype",) if key in record.summary}
+        for key, value in (settings | resolved | {"hardware": hardware(record)}).items():
             facts.setdefault(key, {})[arm] = value
     texts = []
     for key, values in facts.items():
