@@ -811,6 +811,20 @@ def test_published_rows_are_enough_to_analyse_again(
         again(published, str(tmp_path / "again"))
 
 
+WITH_ROWS = [path.parent for path in sorted((Path(__file__).parents[1] / "results").glob("*/rows"))]
+
+
+@pytest.mark.parametrize("results", WITH_ROWS, ids=lambda path: path.name)
+def test_the_committed_rows_give_the_committed_numbers(results: Path, tmp_path: Path) -> None:
+    problems = str(read_record(results).parameters["problems"])
+    if problems.endswith((".jsonl", ".jsonl.gz")) and not Path(problems).is_file():
+        pytest.skip(f"{problems} is no part of the project")
+    found = again(results, str(tmp_path))
+    # the claims ledger reads results of learning besides, which may be newer
+    other = [name for name, same in found.items() if not same and name not in ("claims", "users", "groups")]
+    assert not other
+
+
 def test_sentences_follow_the_data(runs: Path) -> None:
     summary = run(parameters(runs, "base", "sft", "dpo")).summary
     texts = summary["headline"]
