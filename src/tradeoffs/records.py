@@ -363,7 +363,7 @@ def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
         ValueError: a complete line is no JSON object; the message names file and line. Or the packed file is cut short.
     """
     path = Path(path)
-    *lines, _ = _content(path).split(b"\n")
+    *lines, _ = (_content(path) or b"").split(b"\n")
     rows = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -378,16 +378,17 @@ def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _content(path: Path) -> bytes:
-    packed = path.with_name(f"{path.name}{PACKED}")
+def _content(path: Path) -> bytes | None:
+    """Of the file, else of the packed one in its place; None where neither is there."""
     if path.exists():
         return path.read_bytes()
-    if not packed.exists():
-        return b""
+    short = path.with_name(f"{path.name}{PACKED}")
+    if not short.exists():
+        return None
     try:
-        return gzip.decompress(packed.read_bytes())
+        return gzip.decompress(short.read_bytes())
     except (EOFError, gzip.BadGzipFile, zlib.error):
-        raise ValueError(f"{packed}: cut short, or no gzip file; fetch it again") from None
+        raise ValueError(f"{short}: cut short, or no gzip file; fetch it again") from None
 
 
 def packed(path: Path) -> bytes:
@@ -396,9 +397,9 @@ def packed(path: Path) -> bytes:
     Raises:
         FileNotFoundError: neither is there.
     """
-    if not path.exists() and not path.with_name(f"{path.name}{PACKED}").exists():
+    if (content := _content(path)) is None:
         raise FileNotFoundError(f"{path}: vanished while it was read; start again")
-    return gzip.compress(_content(path), mtime=0)
+    return gzip.compress(content, mtime=0)
 
 
 def read_rows(path: str | Path, kind: type[RowType]) -> list[RowType]:
