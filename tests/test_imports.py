@@ -34,10 +34,9 @@ ALLOWED: dict[str, set[str]] = {
     "preferences": {"tasks", "models", "grading", "inference.engine", "records", "progress", "processes"},
     "alignment": {"preferences", "models", "tasks", "inference.engine", "methods", *BASIS},
     "figures": {"records"},
-    "analysis": {"tasks", "records", "figures", "preferences.rewards"},
+    "analysis": {"tasks", "parameters", "records", "figures", "preferences.rewards"},
     "teaching": {"alignment", "analysis"},
 }
-TYPES_ONLY = {"analysis": {"parameters"}}
 OUTSIDE = {"notebooks", "workflow", "book", "benchmarks", "tests"}
 
 
@@ -45,28 +44,21 @@ def room(path: Path) -> str:
     return path.relative_to(SOURCE).with_suffix("").parts[0]
 
 
-def is_type_checking(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
-
-
-def imports(node: ast.AST, types: bool = False) -> Iterator[tuple[str, bool]]:
-    """Give every imported dotted name and whether only type checkers see it."""
-    for child in ast.iter_child_nodes(node):
+def imports(node: ast.AST) -> Iterator[str]:
+    """Give every imported dotted name, also those that only type checkers see."""
+    for child in ast.walk(node):
         if isinstance(child, ast.Import):
-            yield from ((alias.name, types) for alias in child.names)
+            yield from (alias.name for alias in child.names)
         elif isinstance(child, ast.ImportFrom):
             assert child.level == 0, "relative imports hide which room is meant"
-            yield from ((f"{child.module}.{alias.name}", types) for alias in child.names)
-        else:
-            yield from imports(child, types or is_type_checking(child))
+            yield from (f"{child.module}.{alias.name}" for alias in child.names)
 
 
-def ours(path: Path) -> set[tuple[str, bool]]:
+def ours(path: Path) -> set[str]:
     """Give what a file imports from the other rooms, without the leading `tradeoffs.`."""
-    names = {
-        (n.removeprefix("tradeoffs."), t) for n, t in imports(ast.parse(path.read_text())) if n.startswith("tradeoffs.")
-    }
-    return {(name, types) for name, types in names if name.split(".")[0] != room(path)}
+    found = imports(ast.parse(path.read_text()))
+    names = {name.removeprefix("tradeoffs.") for name in found if name.startswith("tradeoffs.")}
+    return {name for name in names if name.split(".")[0] != room(path)}
 
 
 def permitted(name: str, prefixes: set[str]) -> bool:
@@ -81,32 +73,31 @@ def loaded_by(statement: str) -> set[str]:
 
 def test_the_walk_sees_every_kind_of_import() -> None:
     text = "import a.b\nfrom c import d\ndef f():\n    from e.f import g\nif TYPE_CHECKING:\n    import h\n"
-    assert set(imports(ast.parse(text))) == {("a.b", False), ("c.d", False), ("e.f.g", False), ("h", True)}
+    assert set(imports(ast.parse(text))) == {"a.b", "c.d", "e.f.g", "h"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_a_room_imports_only_what_it_may(path: Path) -> None:
     if room(path) == "cli":
         return
-    free, typed = ALLOWED[room(path)], TYPES_ONLY.get(room(path), set())
-    assert [n for n, types in sorted(ours(path)) if not permitted(n, free | typed if types else free)] == []
+    assert [name for name in sorted(ours(path)) if not permitted(name, ALLOWED[room(path)])] == []
 
 
 def test_no_room_leads_back_to_itself() -> None:
     arrows: dict[str, set[str]] = {}
     for path in FILES:
-        arrows.setdefault(room(path), set()).update(name.split(".")[0] for name, _ in ours(path))
+        arrows.setdefault(room(path), set()).update(name.split(".")[0] for name in ours(path))
     order = list(graphlib.TopologicalSorter(arrows).static_order())
     assert order[-1] == "cli" or "cli" not in set().union(*arrows.values())
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
 def test_nothing_knows_the_notebooks_the_workflow_or_the_book(path: Path) -> None:
-    assert {name.split(".")[0] for name, _ in imports(ast.parse(path.read_text()))} & OUTSIDE == set()
+    assert {name.split(".")[0] for name in imports(ast.parse(path.read_text()))} & OUTSIDE == set()
 
 
 def test_the_grading_worker_needs_the_standard_library_alone() -> None:
-    found = {name.split(".")[0] for name, _ in imports(ast.parse((SOURCE / "grading" / "worker.py").read_text()))}
+    found = {name.split(".")[0] for name in imports(ast.parse((SOURCE / "grading" / "worker.py").read_text()))}
     assert found - set(sys.stdlib_module_names) == set()
 
 

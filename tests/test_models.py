@@ -1,14 +1,13 @@
 """The embedded model: its tokenizer agrees for training and inference; damaged files are named."""
 
 import shutil
-import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from tradeoffs import models
-from tradeoffs.models import fast_bfloat16
+from tradeoffs.models import fast_bfloat16, resolve_dtype
 from tradeoffs.tasks import code_messages, general_messages
 
 COMPLETIONS = [
@@ -88,25 +87,23 @@ def test_an_unknown_model_says_what_is_accepted() -> None:
         models.load("nobody/no-such-model")
 
 
-@pytest.mark.parametrize("slower", [torch.bfloat16, torch.float32])
-def test_bfloat16_is_taken_where_it_is_the_faster_one(slower: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What differs between types is slowed down; without an instruction for bfloat16 nothing is timed."""
-    linear, timed = torch.nn.functional.linear, []
-
-    def slow(rows: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        timed.append(rows.dtype)
-        time.sleep(0.05 if rows.dtype is slower else 0.0)
-        return linear(rows, weights)
-
-    monkeypatch.setattr(torch.nn.functional, "linear", slow)
+@pytest.mark.parametrize(
+    ("told", "fast"),
+    [
+        ("GenuineIntel fpu avx512_bf16 amx_bf16", True),
+        ("AuthenticAMD fpu avx512_bf16", True),
+        ("GenuineIntel fpu avx512_bf16", False),
+        ("AuthenticAMD fpu avx2", False),
+        ("", False),
+    ],
+)
+def test_bfloat16_is_taken_where_the_processor_is_fast_at_it(
+    told: str, fast: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    for flags, fast in (("fpu avx512_bf16", slower is torch.float32), ("fpu avx2", False)):
-        timed.clear()
-        monkeypatch.setattr(models, "_instructions", lambda flags=flags: set(flags.split()))
-        fast_bfloat16.cache_clear()
-        assert fast_bfloat16() is fast
-        assert bool(timed) is ("bf16" in flags)
-    fast_bfloat16.cache_clear()
+    monkeypatch.setattr(models, "_processor", lambda: set(told.split()))
+    assert fast_bfloat16() is fast
+    assert resolve_dtype("auto") is (torch.bfloat16 if fast else torch.float32)
 
 
 def test_a_missing_gpu_is_refused() -> None:

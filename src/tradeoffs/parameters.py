@@ -125,7 +125,7 @@ OutFolder = Annotated[
 ]
 DType = Annotated[
     Literal["auto", "float32", "bfloat16", "float16"],
-    Field(description="'auto' takes bfloat16 where the hardware multiplies it at least as fast as float32"),
+    Field(description="'auto' takes bfloat16 where the hardware is known to multiply it at least as fast as float32"),
 ]
 Device = Annotated[Literal["auto", "cpu", "cuda"], Field(description="'auto' takes a GPU where there is one")]
 Seed = Annotated[int, Field(ge=0, lt=2**31, description="random seed")]

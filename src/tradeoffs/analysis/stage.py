@@ -47,6 +47,7 @@ from tradeoffs.analysis.throughput import (
     usable_blocks,
 )
 from tradeoffs.analysis.wording import headline
+from tradeoffs.parameters import AnalyseParameters, check
 from tradeoffs.records import (
     PACKED,
     Record,
@@ -61,8 +62,6 @@ from tradeoffs.records import (
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from tradeoffs.parameters import AnalyseParameters
 
 VERDICTS = [
     "arm",
@@ -486,8 +485,6 @@ def again(results: Path, out: str, problems: str = "") -> dict[str, bool]:
     Raises:
         ValueError: there are no rows or tables, `out` is the results' own folder, the problem set is not here, or see `read_runs`.
     """
-    from tradeoffs.parameters import AnalyseParameters, check
-
     record, published = read_record(results), sorted(results.glob("tables/*.csv"))
     if Path(out).resolve() == results.resolve() or not published:
         raise ValueError(f"out: got {out}; accepts a folder beside {results}, whose tables are compared with")
