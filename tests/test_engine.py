@@ -129,18 +129,24 @@ def test_rows_are_read_in_groups_of_which_none_is_much_shorter_than_its_longest(
     assert similar_lengths([[7] * n for n in (8, 1, 64, 7, 56, 55, 6)]) == [[2, 4], [5], [0, 3], [6], [1]]
 
 
+def test_rows_are_read_in_groups_of_no_more_tokens_than_said_and_each_row_once() -> None:
+    assert similar_lengths([[7] * n for n in (8, 8, 7, 8, 100, 8)], most=24) == [[4], [0, 1, 3], [5, 2]]
+
+
+@pytest.mark.parametrize("at_once", [100, 2048])
 @pytest.mark.parametrize("static", [False, True])
 @pytest.mark.parametrize("model", ["tiny", "embedded"])
 def test_prompts_of_any_length_are_answered_as_plain_generate_answers_each_alone(
-    tiny: Path, model: str, static: bool
+    tiny: Path, model: str, static: bool, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In float32, token for token; batches hold prompts of 1 to 90 tokens, so that they are read in several groups."""
     import torch
 
+    monkeypatch.setattr("tradeoffs.inference.engine.AT_ONCE", at_once)
     policy = load(str(tiny) if model == "tiny" else model, dtype="float32")
     wanted = [
         Prompt((n,), [11 + (n * 7 + i * i) % 900 for i in range(length)])
-        for n, length in enumerate((30, 1, 90, 2, 29, 8))
+        for n, length in enumerate((90, 88, 1, 90, 2, 29, 8, 30))
     ]
     rows = decode(policy, wanted, max_new_tokens=8, batch_size=4, forced=True, static=static)
     found = {row.key: list(row.ids) for batch in rows for row in batch}

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ RowT = TypeVar("RowT", bound=Row)
 
 STOP_TEXTS = ("</code>", "# SOLUTION END")
 SIMILAR = 7 / 8  # of the longest prompt that is read with it
+AT_ONCE = 2048  # tokens that a processor reads together; of more, what lies between the layers leaves its caches
 LIKELIEST = 256  # tokens among which a nucleus is looked for first
 
 
@@ -204,11 +206,14 @@ def stop_texts(tokenizer: PreTrainedTokenizerBase) -> StopStringCriteria:
     return StopStringCriteria(tokenizer, list(STOP_TEXTS))
 
 
-def similar_lengths(rows: Sequence[list[int]]) -> list[list[int]]:
-    """Which rows are read together: numbers of rows, in groups of which none is much shorter than its longest."""
+def similar_lengths(rows: Sequence[list[int]], most: float = math.inf) -> list[list[int]]:
+    """Which rows are read together: numbers of rows, in groups of at most `most` tokens with their padding, one row at least, of which
+    none is much shorter than its longest.
+    """
     groups: list[list[int]] = []
     for n in sorted(range(len(rows)), key=lambda n: -len(rows[n])):
-        if groups and len(rows[n]) >= SIMILAR * len(rows[groups[-1][0]]):
+        longest = len(rows[groups[-1][0]]) if groups else 0
+        if groups and len(rows[n]) >= SIMILAR * longest and (len(groups[-1]) + 1) * longest <= most:
             groups[-1].append(n)
         else:
             groups.append([n])
@@ -216,7 +221,7 @@ def similar_lengths(rows: Sequence[list[int]]) -> list[list[int]]:
 
 
 def prefill(policy: Policy, rows: Sequence[list[int]], room: int | None = None) -> Cache | None:
-    """Read prompts of unequal length in groups of similar length: padding costs as much as what it pads.
+    """Read prompts in groups of similar length, since padding costs as much as what it pads; on a CPU in groups of few tokens.
 
     Args:
         room: new tokens that a cache of fixed size has room for; None for one that grows.
@@ -229,7 +234,7 @@ def prefill(policy: Policy, rows: Sequence[list[int]], room: int | None = None) 
     from transformers.cache_utils import DynamicLayer
 
     model, tokenizer = policy
-    groups = similar_lengths(rows)
+    groups = similar_lengths(rows, AT_ONCE if model.device.type == "cpu" else math.inf)
     if len(groups) == 1 or any(type(layer) is not DynamicLayer for layer in DynamicCache(config=model.config).layers):
         return None
     width = max(len(row) for row in rows) - 1
