@@ -114,7 +114,8 @@ def test_the_fuller_profiles_differ_from_those_below_them_in_what_they_say() -> 
     small, full, benchmark = (load_profile(name) for name in ("laptop", "laptop-full", "ds1000-full"))
     control = {"unrewarded": small.policies["rsft"] | {"shuffle_rewards": True}}
     assert full.policies == small.policies | control
-    assert list(benchmark.arms) == [name for name in full.arms if name not in ("sampled", "best-of-4")]
+    left_out = ("sampled", "best-of-4", "dpa-90m", "dpa-90p")
+    assert list(benchmark.arms) == [name for name in full.arms if name not in left_out]
     assert benchmark.policies == full.policies and benchmark.trained == "laptop-full"
 
 

@@ -91,6 +91,9 @@ def copy(place: Path, grading_python: Path) -> Project:
         shutil.copytree(source, place / name, ignore=ignore) if source.is_dir() else shutil.copy(source, place / name)
     (place / "src").symlink_to(ROOT / "src")  # the book shows code
     environment = os.environ | {"TRADEOFFS_GRADING_PYTHON": str(grading_python), "PYTHONPATH": str(ROOT / "src")}
+    environment["OMP_NUM_THREADS"] = (
+        "1"  # a scheduler's jobs get other cores, and sums over more threads round differently
+    )
     environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     return Project(place, environment)
 
@@ -448,6 +451,30 @@ def test_published_notebooks_hold_no_machine_path(study: dict[str, Any]) -> None
         assert str(study["place"]) not in text and str(Path.home()) + "/" not in text and sys.prefix not in text, (
             path.name
         )
+
+
+def test_a_notebook_that_was_cut_short_after_its_stage_had_ended_is_written_again(
+    study: dict[str, Any], tmp_path: Path
+) -> None:
+    place = tmp_path / "project"
+    shutil.copytree(study["place"], place, symlinks=True, ignore=shutil.ignore_patterns("book", ".snakemake", "src"))
+    path = place / "runs/smoke/notebooks/generate-base.ipynb"
+    text, rows = path.read_text(), place / "runs/smoke/generate/base/answers.jsonl"
+    answers = rows.read_bytes()
+    path.write_text(text[: len(text) // 2])
+    program = (
+        "import sys; from pathlib import Path; sys.path.insert(0, 'workflow'); from execute import publish\n"
+        "publish(Path('runs/smoke/analyse'), Path('runs/smoke/notebooks'), Path('results/smoke'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=place, env=study["project"].environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    before, after = (
+        json.loads((folder / "results/smoke/lab/generate-base.ipynb").read_text()) for folder in (study["place"], place)
+    )
+    assert [cell["cell_type"] for cell in after["cells"]] == [cell["cell_type"] for cell in before["cells"]]
+    assert rows.read_bytes() == answers
 
 
 def test_the_book_is_rendered_from_the_results(study: dict[str, Any]) -> None:

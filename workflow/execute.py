@@ -48,11 +48,30 @@ def publish(analysed: Path, notebooks: Path, results: Path) -> None:
     for path in sorted(notebooks.glob("*.ipynb")):
         if path.stem.removesuffix("-all") not in current:
             continue  # of an arm that the profile no longer has
+        job = Job(**json.loads((notebooks.parent / "jobs" / f"{path.stem}.json").read_text(encoding="utf-8")))
+        if cut_short(path) and content.complete(job) and execute(job, path):
+            raise OSError(f"{path}: cut short, and it cannot be written again")
         nbformat.write(published(nbformat.read(path, as_version=4)), new / "lab" / path.name)
     if results.exists():
         results.rename(old)
     new.rename(results)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def cut_short(executed: Path) -> bool:
+    """Whether a kill or a full disk came while a notebook was written, maybe after its stage had ended."""
+    try:
+        return not nbformat.read(executed, as_version=4).metadata.get("papermill", {}).get("end_time")
+    except ValueError:
+        return True
+
+
+def execute(job: Job, executed: Path) -> int:
+    """Execute a stage's notebook; give its exit status. Where the stage has ended it reads what is there."""
+    command = [sys.executable, "-m", "papermill", f"notebooks/{job.stage}.ipynb", str(executed)]
+    command += ["-y", json.dumps(job.parameters), "--kernel", "python3"]
+    command += ["--log-output", "--no-progress-bar", "--log-level", "INFO"]
+    return stream(command)
 
 
 def _is_progress(output: nbformat.NotebookNode) -> bool:
@@ -89,11 +108,8 @@ def main() -> int:
         out.rename(doomed)
         shutil.rmtree(doomed)
     content.keep(out, now)
-    command = [sys.executable, "-m", "papermill", f"notebooks/{job.stage}.ipynb", str(executed)]
-    command += ["-y", json.dumps(job.parameters), "--kernel", "python3"]
-    command += ["--log-output", "--no-progress-bar", "--log-level", "INFO"]
     began = time.perf_counter()
-    status = stream(command)
+    status = execute(job, executed)
     if status != 0 or not (out / "record.json").is_file():
         print(f"stage failed: {title}; see {executed}; the same command goes on from here", file=sys.stderr)
         return status or 1
