@@ -26,7 +26,7 @@ export PYTHONWARNINGS := ignore::DeprecationWarning,ignore::FutureWarning
 # No stage may reach a hub unless a model or problem set from there is asked for: make study MODEL=owner/name HF_HUB_OFFLINE=0
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help study plan again fetch test check setup model book pdf run clean distclean
+.PHONY: help study plan again republish fetch test check setup model book pdf run clean distclean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ plan: .stamps/study ## say what PROFILE would still run, with minutes from earli
 
 again: .stamps/study ## analyse PROFILE's published rows again, without a model, and compare with what is published
 	@$(STUDY)/tradeoffs again $(PROFILE) $(if $(PROBLEMS),--problems $(PROBLEMS))
+
+republish: .stamps/study ## analyse PROFILE's published rows with the code that is here, and publish that
+	@$(STUDY)/python workflow/republish.py $(PROFILE) $(if $(PROBLEMS),--problems $(PROBLEMS))
 
 fetch: .stamps/study .stamps/grading ## fetch what PROFILE needs from outside, so that it runs without a network
 	@$(STUDY)/tradeoffs fetch $(PROFILE) $(if $(MODEL),--model $(MODEL)) $(if $(PROBLEMS),--problems $(PROBLEMS))

@@ -1002,6 +1002,19 @@ def test_arms_whose_automatic_type_came_out_differently_are_told_of(runs: Path) 
     assert "arms differ in dtype: base float32, sft bfloat16" in warnings
 
 
+def test_policies_that_were_trained_in_different_types_are_told_of(runs: Path) -> None:
+    for policy, dtype in (("sft", "float32"), ("sft-s1", "bfloat16")):
+        path = runs / "align" / policy / "record.json"
+        if path.exists():
+            record = json.loads(path.read_text())
+            record["summary"]["dtype"] = dtype
+            path.write_text(json.dumps(record))
+        else:
+            put(path.parent, "align", [TrainingStep(step=1, loss=1.0)], "steps.jsonl", {}, {"dtype": dtype})
+    warnings = run(parameters(runs, "base", "sft")).summary["warnings"]
+    assert "policies differ in dtype: sft float32, sft-s1 bfloat16" in warnings
+
+
 def test_a_missing_seed_is_named(runs: Path) -> None:
     put_arm(runs, "sft-s1", passing=45, tokens=22, seconds=0.4)
     put_arm(runs, "dpo-s1", passing=11, tokens=60, seconds=1.0)

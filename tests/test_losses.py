@@ -1,7 +1,7 @@
-"""What TRL's trainers compute, as this study sets them up, against the methods' equations in float64: losses and gradients.
+"""What the trainers compute, TRL's as this study sets them up and its own, against the methods' equations in float64: losses and gradients.
 
 Every batch of a real training is looked at. The reference reads one sequence at a time without any padding, from a copy of the policy in
-float64, so that padding, order and batching are tested as well. RRHF and PPO, whose losses are this study's own, are in `test_methods`.
+float64, so that padding, order and batching are tested as well. The functions behind RRHF's and PPO's losses are in `test_methods`.
 """
 
 from __future__ import annotations
@@ -95,6 +95,22 @@ def dpo(trainer: Any, inputs: dict[str, Any], twin: Twin) -> torch.Tensor:
     return torch.stack(losses).mean()
 
 
+def rrhf(trainer: Any, inputs: dict[str, Any], twin: Twin) -> torch.Tensor:
+    """Yuan et al. 2023, equations 1 to 5, query by query: all pairs that the rewards order, and the first best one's likelihood."""
+    rows: dict[int, list[tuple[float, torch.Tensor]]] = {}
+    for n, query in enumerate(inputs["query"].tolist()):
+        real, scored = inputs["attention_mask"][n].bool(), inputs["labels"][n] != -100
+        prompt, completion = inputs["input_ids"][n][real & ~scored].tolist(), inputs["input_ids"][n][scored].tolist()
+        rows.setdefault(query, []).append((float(inputs["rewards"][n]), twin.logps(prompt, completion).mean()))
+    loss = torch.zeros((), dtype=torch.float64)
+    for found in rows.values():
+        for worse, p in found:
+            for better, q in found:
+                loss = loss + (torch.clamp(p - q, min=0.0) if worse < better else 0.0)
+        loss = loss - max(found, key=lambda row: row[0])[1]
+    return loss / len(rows)
+
+
 def rewarded(trainer: Any, rows: Rows) -> tuple[list[Reward], list[list[int]]]:
     """Each row's reward, as the patched judge gives it, and the rows that answer the same prompt."""
     texts = [trainer.processing_class.decode(completion, skip_special_tokens=True) for _, completion in rows]
@@ -148,6 +164,7 @@ def pretended(text: str) -> Reward:
 CHECKS: dict[str, tuple[Check, dict[str, Any]]] = {
     "sft": (sft, {}),
     "dpo": (dpo, {"samples": 2}),
+    "rrhf": (rrhf, {"batch_size": 2, "max_new_tokens": 24}),
     "rloo": (rloo, {"batch_size": 8}),
     "rlvr": (rlvr, {"batch_size": 8, "domain": "code"}),
 }
@@ -173,6 +190,7 @@ def test_loss_and_gradient_are_those_of_the_equation(
             if method in (
                 "sft",
                 "dpo",
+                "rrhf",
             ):  # where a policy is sampled anew for each step, only the gradient says anything
                 assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
             trained = [p for p in own.parameters() if p.requires_grad]
@@ -198,3 +216,63 @@ def test_loss_and_gradient_are_those_of_the_equation(
     assert any(size > 1e-3 for size, _ in seen[1:])
     assert not moved or max(moved) > 0.01 * max(size for size, _ in seen), "a wrong beta would not be seen"
     assert all(error < 1e-3 * size + 1e-7 for size, error in seen), seen
+
+
+@pytest.mark.parametrize("lengths", [[3, 5, 1, 4], [5, 5, 2, 5]])
+def test_ppos_first_gradient_is_that_of_the_equations(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lengths: list[int]
+) -> None:
+    """Schulman et al. 2016, equation 16, and 2017, equation 7, where the policy is still the one that sampled, state by state.
+
+    A response of n tokens has n + 1 states; the reward arrives in the last, whatever stands beside it in the batch.
+    """
+    from peft import get_peft_model
+
+    from tradeoffs.alignment import ppo
+
+    p = AlignParameters(**BASE | {"method": "ppo", "model": str(tiny), "out": str(tmp_path), "micro_batch": 2})
+    policy = common.start_policy(p)
+    torch.manual_seed(1)
+    learner = ppo._Learner(p, get_peft_model(policy.model, common.lora(p)), policy.tokenizer)
+    for name, weight in learner.model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.2)  # so that the policy has left its reference
+    torch.nn.init.normal_(learner.value.weight, std=0.3)
+    torch.nn.init.constant_(learner.value.bias, 0.1)
+    rows = [([5 + n, 7, 9][: 1 + n % 3], [11 + n + 3 * k for k in range(length)]) for n, length in enumerate(lengths)]
+    responses = [ppo._Response(n, *row, "", Reward(0.0, 0.0)) for n, row in enumerate(rows)]
+    scores = torch.tensor([0.3, -0.2, 0.9, 0.1])
+    grads: list[torch.Tensor] = []
+
+    def descend(self: Any) -> float:
+        grads.extend(weight.grad.double().clone() for weight in self.trained)
+        return 1.0
+
+    monkeypatch.setattr(ppo, "EPOCHS", 1)
+    monkeypatch.setattr(ppo._Learner, "_descend", descend)
+    twin = Twin(learner.model)
+    value = copy.deepcopy(learner.value).double()
+    told = learner.update(responses, scores, first=False)
+
+    advantages, logps, errors = [], [], []
+    for (prompt, completion), score in zip(rows, scores.double().tolist(), strict=True):
+        with twin.model.disable_adapter(), torch.no_grad():
+            hidden = twin.model(input_ids=torch.tensor([prompt + completion]), output_hidden_states=True)
+        values = value(hidden.hidden_states[-1][0, len(prompt) - 1 :])[:, 0]  # before each token, and after the last
+        logp, ref = twin.logps(prompt, completion), twin.logps(prompt, completion, reference=True)
+        reward = [*(-BETA * (logp - ref).detach()).tolist(), score]
+        v, following, own = [*values.detach().tolist(), 0.0], 0.0, []
+        for t in reversed(range(len(reward))):
+            following = reward[t] + v[t + 1] - v[t] + 0.95 * following
+            own.append(following)
+        own.reverse()
+        advantages += own[: len(completion)]
+        logps.append(logp)
+        errors.append(0.5 * (values - torch.tensor(own).double() - values.detach()) ** 2)
+    a = torch.tensor(advantages, dtype=torch.float64)
+    a = (a - a.mean()) / (a.var() + 1e-8).sqrt()
+    loss = -(a * torch.cat(logps)).mean() + 0.1 * torch.cat(errors).mean()
+    wanted = torch.autograd.grad(loss, [*twin.trained(), *value.parameters()])
+    flat, right = (torch.cat([g.double().flatten() for g in gs]) for gs in (grads, wanted))
+    assert float((flat - right).norm()) < 1e-3 * float(right.norm())
+    assert told["response_tokens"] == sum(lengths) / 4

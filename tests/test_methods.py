@@ -288,6 +288,25 @@ def test_dpa_with_one_direction_keeps_what_rsft_keeps_of_the_same_samples() -> N
     assert best(found, along) == best(found, scaled)
 
 
+def test_dpa_with_one_direction_is_rsft_on_the_scalarised_reward_but_for_what_the_prompt_says(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same adapter, bit for bit, where the direction is kept out of the prompt; another one where it is not."""
+    from tradeoffs.preferences.rewards import direction
+    from tradeoffs.tasks.examples import Example
+
+    given: dict[str, Any] = dict(domain="general", prompts=6, samples=3, max_new_tokens=16, steps=2)
+    own = dict(method="dpa", angles=[-30.0], **given)
+    align(parameters(tiny, tmp_path / "rsft", method="rsft", weights=list(direction(-30.0)), **given))
+    align(parameters(tiny, tmp_path / "told", **own))
+    plain = Example.messages
+    monkeypatch.setattr(Example, "messages", lambda self, angle=None: plain(self))
+    align(parameters(tiny, tmp_path / "dpa", **own))
+    rsft, told, dpa = (weights(tmp_path / name) for name in ("rsft", "told", "dpa"))
+    assert all(torch.equal(rsft[name], dpa[name]) for name in rsft)
+    assert any(not torch.equal(rsft[name], told[name]) for name in rsft)
+
+
 @pytest.mark.parametrize("each", [1, 3])
 def test_directions_are_drawn_evenly_and_a_prompt_never_has_one_twice(each: int) -> None:
     from collections import Counter, defaultdict
@@ -354,7 +373,9 @@ def test_what_was_cut_at_the_cap_is_never_learnt_as_an_answer() -> None:
     ]
     rewards = {(0, 0): 90.0, (0, 1): 10.0, (0, 2): 40.0, (1, 0): 5.0, (1, 1): 80.0}
     assert best(rows, rewards) == [rows[2]]  # not the cut one of 90; nothing of the prompt whose responses were all cut
-    assert pairs(rows, rewards) == [(rows[2], rows[1])]
+    assert pairs(rows, rewards, 5.0) == [(rows[2], rows[1])]
+    assert pairs(rows, rewards | {(0, 0): -90.0}, 5.0) == [(rows[2], rows[1])]  # nor rejected: it ends nowhere
+    assert pairs(rows, rewards, 31.0) == []
 
 
 @pytest.mark.parametrize(
@@ -386,6 +407,6 @@ def test_a_reward_that_is_no_number_stops_training_and_names_the_prompt(
         return original(self, *given) * (float("nan") if len(calls) > 1 else 1.0)
 
     monkeypatch.setattr(reward_model.RewardModel, "rate", rate)
-    with pytest.raises(FloatingPointError, match="reward: nan for a response to training prompt 1000002"):
+    with pytest.raises(FloatingPointError, match="step 2: reward: nan for a response to training prompt 1000002"):
         align(parameters(tiny, tmp_path / "out", method="ppo", domain="general"))
-    assert (tmp_path / "out" / "checkpoints" / "ppo" / "step.json").read_text() == "1"
+    assert torch.load(tmp_path / "out" / "checkpoints" / "ppo.pt", weights_only=True)["step"] == 1

@@ -13,12 +13,20 @@ from tradeoffs.alignment import align
 from tradeoffs.alignment.common import prompts
 from tradeoffs.models import load
 from tradeoffs.parameters import AlignParameters
-from tradeoffs.preferences.attributes import PENALTIES, choose_penalty, fit_attributes, regression_loss
+from tradeoffs.preferences.attributes import PENALTIES, choose_penalty, fit_attributes
 from tradeoffs.preferences.data import Pair, read_instructions, read_pairs, read_ratings, transcript
 from tradeoffs.preferences.sampling import Rated
 from tradeoffs.records import TrainingStep, digest, read_rows
 
 NAN = float("nan")
+
+
+def regression_loss(predicted: Any, ratings: Any) -> tuple[float, Any]:
+    """Masked mean squared error, summed over attributes, and its gradient; both of shape (n, attributes), NaN where a rating is missing."""
+    present = ~np.isnan(ratings)
+    error = np.where(present, predicted - np.nan_to_num(ratings), 0.0)
+    count = np.maximum(present.sum(0), 1)
+    return float((error**2 / count).sum()), 2 * error / count
 
 
 def test_the_masked_loss_by_hand() -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tradeoffs.models import Policy, load
 from tradeoffs.preferences import reward_model
 from tradeoffs.preferences.reward_model import (
+    PENALTY,
     RewardModel,
     bradley_terry,
     features,
@@ -131,6 +132,26 @@ def test_what_all_pairs_share_is_not_learnt_from_shuffled_labels() -> None:
 def test_without_held_out_pairs_there_is_no_accuracy() -> None:
     good, bad, _ = synthetic()
     assert bradley_terry(good, bad, np.zeros(600, bool))[2] is None
+
+
+def test_the_scalar_head_is_where_the_gradient_of_likelihood_and_penalty_vanishes() -> None:
+    """||w||^2 / 2 - C sum over pairs and both orders of log sigmoid(w . d), features scaled to unit variance; scores of spread 1."""
+    from scipy.optimize import minimize_scalar
+
+    rng = np.random.default_rng(4)
+    good, bad = rng.normal(0.4, 2.0, (80, 5)), rng.normal(0.0, 2.0, (80, 5))
+    found, bias, _ = bradley_terry(good, bad, np.zeros(80, bool))
+    both = np.concatenate([good, bad])
+    assert (both @ found).std() == pytest.approx(1) and (both @ found + bias).mean() == pytest.approx(0)
+    spread = both.std(0)
+    known = (good - bad) / spread
+
+    def slope(size: float) -> Any:
+        w = size * found * spread
+        return w - 2 * PENALTY * known.T @ (1 / (1 + np.exp(known @ w)))
+
+    size = minimize_scalar(lambda size: float((slope(size) ** 2).sum()), bounds=(1e-3, 1e3), method="bounded").x
+    assert np.abs(slope(size)).max() < 1e-3 * np.abs(size * found * spread).max()
 
 
 def test_the_fit_does_not_depend_on_what_is_held_out() -> None:

@@ -48,9 +48,6 @@ def publish(analysed: Path, notebooks: Path, results: Path) -> None:
     for path in sorted(notebooks.glob("*.ipynb")):
         if path.stem.removesuffix("-all") not in current:
             continue  # of an arm that the profile no longer has
-        job = Job(**json.loads((notebooks.parent / "jobs" / f"{path.stem}.json").read_text(encoding="utf-8")))
-        if cut_short(path) and content.complete(job) and execute(job, path):
-            raise OSError(f"{path}: cut short, and it cannot be written again")
         nbformat.write(published(nbformat.read(path, as_version=4)), new / "lab" / path.name)
     if results.exists():
         results.rename(old)
@@ -58,8 +55,23 @@ def publish(analysed: Path, notebooks: Path, results: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def mend(notebooks: Path, jobs: Path) -> None:
+    """Execute again the notebooks that a kill or a full disk cut short when their stages had ended.
+
+    Raises:
+        OSError: one cannot be written.
+    """
+    for path in sorted(notebooks.glob("*.ipynb")):
+        described = jobs / f"{path.stem}.json"
+        if not cut_short(path) or not described.exists():
+            continue
+        job = Job(**json.loads(described.read_text(encoding="utf-8")))
+        if content.complete(job) and execute(job, path):
+            raise OSError(f"{path}: cut short, and it cannot be written again")
+
+
 def cut_short(executed: Path) -> bool:
-    """Whether a kill or a full disk came while a notebook was written, maybe after its stage had ended."""
+    """Whether a notebook lacks its end."""
     try:
         return not nbformat.read(executed, as_version=4).metadata.get("papermill", {}).get("end_time")
     except ValueError:
@@ -114,6 +126,7 @@ def main() -> int:
         print(f"stage failed: {title}; see {executed}; the same command goes on from here", file=sys.stderr)
         return status or 1
     if job.stage == "analyse":
+        mend(executed.parent, a.job.parent)
         publish(out, executed.parent, Path("results", a.profile))
     content.keep(out, content.fetched_meanwhile(job, now))
     (out / content.MARK).touch()

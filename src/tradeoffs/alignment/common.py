@@ -88,8 +88,18 @@ def schedule(parameters: AlignParameters, spent: int = 0, share: float = 1.0) ->
 
 
 def start_policy(parameters: AlignParameters) -> Policy:
-    """The policy that training starts from: the model with its start adapter merged, in the precision asked for."""
-    return load(parameters.model, parameters.start, dtype=parameters.dtype, device=parameters.device)
+    """The policy that training starts from: the model with its start adapter merged, in the precision asked for.
+
+    Raises:
+        ValueError: examples may be longer than the model's context.
+    """
+    policy = load(parameters.model, parameters.start, dtype=parameters.dtype, device=parameters.device)
+    context = getattr(policy.model.config, "max_position_embeddings", None)
+    if context is not None and parameters.max_length > context:
+        raise ValueError(
+            f"max_length: got {parameters.max_length}; {parameters.model} has a context of {context} tokens; accepts up to that"
+        )
+    return policy
 
 
 def lora(parameters: AlignParameters) -> LoraConfig:

@@ -74,4 +74,6 @@ def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
     def draw(examples: list[Example], number: int) -> tuple[list[Example], dict[int, float]]:
         return draw_directions(examples, parameters.angles, parameters.seed + number, parameters.angles_per_prompt)
 
-    return rounds(parameters, folder, on_the_best(parameters, group=prompt_of), draw, pool)
+    # With one direction a prompt there is nothing to learn side by side, and with one direction in all this is rejection sampling.
+    group = prompt_of if parameters.angles_per_prompt > 1 else None
+    return rounds(parameters, folder, on_the_best(parameters, group), draw, pool)

@@ -8,6 +8,7 @@ Source: Rafailov et al. 2023, arXiv 2305.18290, equation 7; iterations as in the
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedTokenizerBase
 
+GAP = 5.0  # points of reward, along a direction of length 1, below which two responses are no pair
+
 
 def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
     """Sample, rate, pair and train, or train on the pairs of `preferences`; see `tradeoffs.alignment.align`.
@@ -48,15 +51,17 @@ def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
         return _on_pairs(parameters, folder)
 
     def learn(model: PeftModel, of: Round) -> PeftModel:
-        rows = []
-        for chosen, rejected in pairs(of.rated, of.rewards):
+        rows, gap = [], GAP * math.hypot(*parameters.weights)
+        for chosen, rejected in pairs(of.rated, of.rewards, gap):
             messages = of.messages[chosen.key]
             if fits(of.tokenizer, messages, [chosen.text, rejected.text], parameters.max_length):
                 rows.append(_row(messages, chosen.text, rejected.text))
         if not rows:
             raise ValueError(
-                "prompts: no prompt gave two responses of different reward; raise prompts, samples or temperature"
+                f"prompts: no prompt gave two responses that ended by themselves and whose rewards are {gap:g} points apart; raise prompts, "
+                "samples, temperature or max_new_tokens"
             )
+        random.Random(parameters.seed).shuffle(rows)
         return prefer(model, of.tokenizer, rows, parameters, of.folder, plan=of.plan, log=of.log)
 
     return rounds(parameters, folder, learn)
@@ -75,7 +80,7 @@ def prefer(
     """Train on pairs with the model below the adapter as the reference, going on from the last checkpoint in `folder`.
 
     Args:
-        rows: `prompt`, `chosen` and `rejected`, each a list of messages.
+        rows: `prompt`, `chosen` and `rejected`, each a list of messages; trained on in this order, again and again.
     """
     from datasets import Dataset
     from trl.trainer.dpo_config import DPOConfig
@@ -84,7 +89,10 @@ def prefer(
     trainer = DPOTrainer(
         model=model,
         args=DPOConfig(
-            **trainer_settings(parameters, folder, plan), max_length=parameters.max_length, beta=parameters.beta
+            **trainer_settings(parameters, folder, plan),
+            max_length=parameters.max_length,
+            beta=parameters.beta,
+            train_sampling_strategy="sequential",  # in the order of `rows`
         ),
         train_dataset=Dataset.from_list(whole_batches(rows, parameters.batch_size)),
         processing_class=tokenizer,
@@ -111,12 +119,11 @@ def _on_pairs(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
     rows = [_row(*pair) for pair in found if fits(policy.tokenizer, pair[0], [*pair[1:]], parameters.max_length)]
     if not rows:
         raise ValueError(f"max_length: got {parameters.max_length}; no pair of {parameters.preferences} is that short")
-    rng = random.Random(parameters.seed)
-    rng.shuffle(rows)
+    random.Random(parameters.seed).shuffle(rows)
     if parameters.shuffle_rewards:
-        rows = [
-            row | {"chosen": row["rejected"], "rejected": row["chosen"]} if rng.random() < 0.5 else row for row in rows
-        ]
+        # Every other one, so that of every batch half are turned: of more on one side, that side would still be learnt.
+        turned = [row | {"chosen": row["rejected"], "rejected": row["chosen"]} for row in rows[1::2]]
+        rows[1::2] = turned
     plan = schedule(parameters)
     # whatever `domain` says: pairs are of general text
     monitor = Monitor(parameters.model_copy(update={"domain": "general"}), folder, policy.tokenizer)

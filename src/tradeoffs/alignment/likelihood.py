@@ -20,7 +20,7 @@ class Batch(NamedTuple):
     Attributes:
         ids, mask: token ids and which of them are real, shape (responses, longest prompt + width).
         lengths: tokens of each response, shape (responses,).
-        width: tokens of the longest.
+        width: tokens of the longest, and what is spare.
     """
 
     ids: Tensor
@@ -33,9 +33,9 @@ class Batch(NamedTuple):
         return Batch(self.ids[rows], self.mask[rows], self.lengths[rows], self.width)
 
 
-def lay_out(responses: Sequence[tuple[list[int], list[int]]], padding: int, device: Any) -> Batch:
-    """Lay out (prompt, response) pairs of token ids."""
-    head, width = max(len(prompt) for prompt, _ in responses), max(len(ids) for _, ids in responses)
+def lay_out(responses: Sequence[tuple[list[int], list[int]]], padding: int, device: Any, spare: int = 0) -> Batch:
+    """Lay out (prompt, response) pairs of token ids, with `spare` columns after the longest response."""
+    head, width = max(len(prompt) for prompt, _ in responses), max(len(ids) for _, ids in responses) + spare
     ids = torch.full((len(responses), head + width), padding)
     mask = torch.zeros_like(ids)
     for row, (prompt, response) in enumerate(responses):

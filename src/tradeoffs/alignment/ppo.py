@@ -17,9 +17,7 @@ reward says (the value's bias at the start: Yuan et al. 2025, arXiv 2503.01491).
 
 from __future__ import annotations
 
-import json
 import math
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -92,7 +90,7 @@ def estimate(
         logp, ref_logp: log-probabilities of the tokens under policy and reference, shape (responses, width).
         values: the value model's estimate before each token, same shape.
         lengths: tokens of each response, at least 1, shape (responses,). As in TRL, a response that ends before the width has one
-            more state, after its last token, and that is where its score arrives.
+            more state, after its last token, and that is where its score arrives; at the width it arrives with the last token.
         beta: weight of the KL penalty.
         gamma, lam: discount, and GAE's weight of longer returns (arXiv 1506.02438, equation 16).
     """
@@ -153,30 +151,26 @@ class _Checkpoints:
     """The state after the last update: adapter, value model, optimizer."""
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / "checkpoints" / "ppo"
+        self.path = folder / "checkpoints" / "ppo.pt"
 
     def save(self, step: int, model: PeftModel, value: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Write everything in one move."""
-        scratch = self.path.with_name("ppo.partial")
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir(parents=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         trained = {name: weight.detach() for name, weight in model.named_parameters() if weight.requires_grad}
-        torch.save(
-            {"adapter": trained, "value": value.state_dict(), "optimizer": optimizer.state_dict()}, scratch / "state.pt"
-        )
-        (scratch / "step.json").write_text(json.dumps(step))
-        shutil.rmtree(self.path, ignore_errors=True)
-        scratch.rename(self.path)
+        state = {"step": step, "adapter": trained, "value": value.state_dict(), "optimizer": optimizer.state_dict()}
+        scratch = self.path.with_suffix(".partial")
+        torch.save(state, scratch)
+        scratch.replace(self.path)
 
     def load(self, model: PeftModel, value: torch.nn.Module, optimizer: torch.optim.Optimizer) -> int:
         """Restore the last state, if there is one; give the number of updates done."""
-        if not (self.path / "step.json").exists():
+        if not self.path.exists():
             return 0
-        state = torch.load(self.path / "state.pt", weights_only=True)
+        state = torch.load(self.path, weights_only=True)
         model.load_state_dict(state["adapter"], strict=False)
         value.load_state_dict(state["value"])
         optimizer.load_state_dict(state["optimizer"])
-        return int(json.loads((self.path / "step.json").read_text()))
+        return int(state["step"])
 
 
 class _Learner:
@@ -236,7 +230,10 @@ class _Learner:
         p, scores = self.parameters, scores.to(self.device)
         if first:
             torch.nn.init.constant_(self.value.bias, float(scores.mean()))
-        batch = lay_out([(r.prompt, r.ids) for r in responses], int(self.tokenizer.pad_token_id or 0), self.device)
+        # With room for the state after the longest response: without it that response's score would arrive one state earlier than when a
+        # longer one stands beside it.
+        pad = int(self.tokenizer.pad_token_id or 0)
+        batch = lay_out([(r.prompt, r.ids) for r in responses], pad, self.device, spare=1)
         with torch.no_grad():
             looks = [look(self.model, batch.part(rows), p.temperature) for rows in self.parts()]
             with self.model.disable_adapter():
@@ -359,11 +356,11 @@ def _steps(
             for group in learner.optimizer.param_groups:
                 group["lr"] = p.learning_rate * (1 - (spent / plan.limit if plan.limit else step / plan.steps))
             chosen = [examples[(step * p.batch_size + k) % len(examples)] for k in range(p.batch_size)]
-            responses = learner.sample(chosen, step, judgement, b)
-            rewards = [row.reward for row in responses]
-            if p.shuffle_rewards:
-                rewards = shuffled(rewards, [0] * len(rewards), p.seed + step)
             try:
+                responses = learner.sample(chosen, step, judgement, b)
+                rewards = [row.reward for row in responses]
+                if p.shuffle_rewards:
+                    rewards = shuffled(rewards, [0] * len(rewards), f"{p.seed}/{step}")
                 scores = torch.tensor([weigh(reward, p.weights) / 100 for reward in rewards])
                 row = learner.update(responses, scores, first=step == 0)
             except FloatingPointError as error:
@@ -373,10 +370,11 @@ def _steps(
             step += 1
             tokens = (1 + EPOCHS) * sum(len(r.prompt) + len(r.ids) for r in responses)
             if processes.is_main():
-                checkpoints.save(step, learner.model, learner.value, learner.optimizer)
+                # The row first: a step whose row is there is done again after a kill, one without a row would never get it.
                 if step not in logged:
                     seconds = round(time.perf_counter() - began, 4)
                     append_jsonl(path, [TrainingStep(step=step, tokens=tokens, seconds=seconds, **row)])
+                checkpoints.save(step, learner.model, learner.value, learner.optimizer)
             processes.wait()
             b.update(min(tokens, size - spent) if plan.limit else 1)
             b.set_postfix_str(f"reward {row['reward']:.3f}")

@@ -107,7 +107,7 @@ def reinforce(
                 texts = [completion[0]["content"] for completion in completions]
                 found = judgement.rewards(list(zip(key, texts, map(len, completion_ids), strict=True)))
                 if parameters.shuffle_rewards:
-                    found = shuffled(found, key, parameters.seed + trainer.state.global_step)
+                    found = shuffled(found, key, f"{parameters.seed}/{trainer.state.global_step}")
                 last["rewards"], last["of"] = found, completions
             return last["rewards"]  # type: ignore[no-any-return]
 

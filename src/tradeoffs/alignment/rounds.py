@@ -156,7 +156,7 @@ def _worth(
     """What each response is worth along its prompt's direction, or along `weights`."""
     rewards = [row.reward for row in rated]
     if shuffle:
-        rewards = shuffled(rewards, [row.key for row in rated], parameters.seed + number)
+        rewards = shuffled(rewards, [row.key for row in rated], f"{parameters.seed}/{number}")
     return {
         (row.key, row.sample): scalarise(reward, direction(angles[row.key]))
         if row.key in angles

@@ -44,7 +44,7 @@ def align(parameters: AlignParameters) -> Record:
         FloatingPointError: the loss is no number; the last checkpoint is kept, and the message names step and sample.
         MemoryError: a batch does not fit; the message says which would.
     """
-    from tradeoffs.models import resolve_device
+    from tradeoffs.models import resolve_device, resolve_dtype
 
     if (parameters.processes > 1 or parameters.accelerate) and "WORLD_SIZE" not in os.environ:
         return _launched(parameters)
@@ -79,7 +79,11 @@ def align(parameters: AlignParameters) -> Record:
             "completed": done,
             "failed": 0,
         },
-        summary=summary | {"tokens": sum(row.tokens or 0 for row in steps)},
+        summary=summary
+        | {
+            "tokens": sum(row.tokens or 0 for row in steps),
+            "dtype": str(resolve_dtype(parameters.dtype)).removeprefix("torch."),
+        },
         seconds=round(time.perf_counter() - began, 1),
         provenance=provenance(),
     )

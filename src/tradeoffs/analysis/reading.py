@@ -211,6 +211,9 @@ def _warnings(records: Mapping[str, Record]) -> list[str]:
             why = "; ".join(record.summary.get("failures", {})) or "see its answers"
             texts.append(f"{failed} of {record.counts['planned']} answers of {arm} failed and count as none: {why}")
     trained = {name.removeprefix("align-"): record for name, record in records.items() if name.startswith("align-")}
+    types = {policy: record.summary["dtype"] for policy, record in trained.items() if "dtype" in record.summary}
+    if len(set(types.values())) > 1:
+        texts.append("policies differ in dtype: " + ", ".join(f"{policy} {dtype}" for policy, dtype in types.items()))
     notes = {policy: record.summary.get("warning") for policy, record in trained.items()}
     return texts + [f"training of {policy}: {note}" for policy, note in notes.items() if note]
 

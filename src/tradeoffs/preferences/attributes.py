@@ -58,22 +58,6 @@ class AttributeModel(NamedTuple):
         return np.clip(features @ self.weights[chosen].T + self.bias[chosen], 0.0, 100.0)
 
 
-def regression_loss(predicted: NDArray[np.float64], ratings: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-    """Masked mean squared error, summed over attributes, and its gradient.
-
-    Args:
-        predicted: shape (n, attributes).
-        ratings: the same shape; NaN where missing.
-
-    Returns:
-        The loss, and its derivative by `predicted`.
-    """
-    present = ~np.isnan(ratings)
-    error = np.where(present, predicted - np.nan_to_num(ratings), 0.0)
-    count = np.maximum(present.sum(0), 1)
-    return float((error**2 / count).sum()), 2 * error / count
-
-
 def choose_penalty(scaled: NDArray[np.float64], ratings: NDArray[np.float64]) -> float:
     """The penalty among `PENALTIES` with the least generalised cross-validation error, n RSS / (n - degrees of freedom)^2.
 

@@ -61,7 +61,7 @@ def weigh(reward: Reward, weights: Sequence[float]) -> float:
     return weights[0] * reward.helpfulness + weights[1] * reward.verbosity
 
 
-def shuffled(rewards: Sequence[Reward], groups: Sequence[Hashable], seed: int) -> list[Reward]:
+def shuffled(rewards: Sequence[Reward], groups: Sequence[Hashable], seed: int | str) -> list[Reward]:
     """Let rewards change places at random within their group: the control of a run that learns from them.
 
     Their distribution, and so what is kept or how long is trained, stays; which response earned which is lost.

@@ -278,10 +278,10 @@ def by_prompt(rated: Sequence[Rated]) -> dict[int, list[Rated]]:
     return dict(groups)
 
 
-def pairs(
-    rated: Sequence[Rated], rewards: Mapping[tuple[int, int], float], gap: float = 5.0
-) -> list[tuple[Rated, Rated]]:
-    """Pair each prompt's best response with its worst; the best of those that ended by themselves (see `best`).
+def pairs(rated: Sequence[Rated], rewards: Mapping[tuple[int, int], float], gap: float) -> list[tuple[Rated, Rated]]:
+    """Pair each prompt's best response with its worst, of those that ended by themselves (see `best`).
+
+    What was cut is not rejected either: laid out as an answer it ends with a stop token that nobody sampled there.
 
     Args:
         rated: the responses.
@@ -289,7 +289,7 @@ def pairs(
         gap: points of reward below which two responses are no pair: a tie teaches nothing.
 
     Returns:
-        (chosen, rejected), the clearest pairs first.
+        (chosen, rejected) of each prompt that has such a pair.
     """
     found = []
     for group in by_prompt(rated).values():
@@ -297,11 +297,11 @@ def pairs(
         if not ended:
             continue
         good = max(ended, key=lambda row: rewards[row.key, row.sample])
-        bad = min(group, key=lambda row: rewards[row.key, row.sample])
+        bad = min(ended, key=lambda row: rewards[row.key, row.sample])
         distance = rewards[good.key, good.sample] - rewards[bad.key, bad.sample]
         if distance >= gap and good.text != bad.text:
-            found.append((distance, good, bad))
-    return [(good, bad) for _, good, bad in sorted(found, key=lambda pair: (-pair[0], pair[1].key))]
+            found.append((good, bad))
+    return found
 
 
 def best(rated: Sequence[Rated], rewards: Mapping[tuple[int, int], float]) -> list[Rated]:
