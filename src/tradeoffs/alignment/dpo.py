@@ -58,8 +58,8 @@ def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
                 rows.append(_row(messages, chosen.text, rejected.text))
         if not rows:
             raise ValueError(
-                f"prompts: no prompt gave two responses that ended by themselves and whose rewards are {gap:g} points apart; raise prompts, "
-                "samples, temperature or max_new_tokens"
+                f"prompts: no prompt gave two responses that ended by themselves and whose rewards are {gap:g} points apart; raise prompts,"
+                " samples, temperature or max_new_tokens"
             )
         random.Random(parameters.seed).shuffle(rows)
         return prefer(model, of.tokenizer, rows, parameters, of.folder, plan=of.plan, log=of.log)
