@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-# A core for each of two workers; and what is compared must not depend on who computed it: sums over more threads round differently.
+# A core for each of two workers.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 
