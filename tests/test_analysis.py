@@ -37,7 +37,7 @@ from tradeoffs.analysis.reading import joules
 from tradeoffs.analysis.resampling import Quantity, bootstrap_p, estimate, interval, sign_flip_p
 from tradeoffs.analysis.stage import COMPARED, ESTIMATES, VERDICTS
 from tradeoffs.analysis.throughput import roofline
-from tradeoffs.analysis.wording import Found, digits, group, span
+from tradeoffs.analysis.wording import Found, digits, group, headline, span
 from tradeoffs.parameters import AnalyseParameters
 from tradeoffs.records import Answer, Record, Timing, TrainingStep, append_jsonl, provenance, read_record, write_record
 from tradeoffs.records import Verdict as VerdictRow
@@ -836,6 +836,8 @@ def test_sentences_follow_the_data(runs: Path) -> None:
     assert "the pass rate is higher for sft (" in texts["correctness"]
     assert "not seen to differ for dpo (true differences below about" in texts["correctness"]
     assert not any(mark in text for text in texts.values() for mark in "$\\{}_")
+    summary["comparisons"]["dpo"]["seconds_per_correct"] |= {"low": None, "high": None}  # such as of two right answers
+    assert "without a limit either way for dpo" in headline(summary)["correctness"]
 
 
 def test_aligned_policies_are_told_before_the_others(runs: Path) -> None:

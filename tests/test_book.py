@@ -391,6 +391,17 @@ def test_a_missing_figure_table_and_policy_are_named(tmp_path: Path) -> None:
         assert part in text
 
 
+def test_a_record_of_an_older_schema_and_a_broken_notebook_are_named(tmp_path: Path) -> None:
+    results = tmp_path / "results/laptop"
+    write_results(results)
+    (results / "stages/throughput.json").write_text('{"schema_version": 0}')
+    (results / "stages/align-dpo.json").write_text("{")
+    (results / "lab/align-dpa.ipynb").write_text("{")
+    text = build(tmp_path)["results.html"].text
+    assert "throughput.json follows schema version 0, the book reads 1: make study" in text
+    assert "align-dpo.json is not JSON: make study" in text and "notebook align-dpa" in text
+
+
 def test_executed_notebooks_are_pages_of_their_own(full: tuple[Path, dict[str, Text]]) -> None:
     _, pages = full
     assert "Align: dpo" in pages["lab/align-dpo.html"].text
@@ -546,7 +557,11 @@ def test_notes_follow_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
     import study_notes
 
     def rows(*passed: int) -> list[dict[str, str]]:
-        return [{"tier": str(n), "passed": str(p), "graded": "10"} for n, p in enumerate(passed, 1)]
+        return [  # 10 problems a tier, each answered by two policies with three seeds
+            {"tier": str(n), "problem_id": f"{n}/{k % 10}", "status": "passed" if k < p else "failed"}
+            for n, p in enumerate(passed, 1)
+            for k in range(60)
+        ]
 
     assert study_notes.tiers(rows(3, 0, 0)).startswith(
         "No policy passed any problem of tier 2 or 3: correctness here means the 10 "

@@ -307,6 +307,24 @@ def test_dpa_with_one_direction_is_rsft_on_the_scalarised_reward_but_for_what_th
     assert any(not torch.equal(rsft[name], told[name]) for name in rsft)
 
 
+def test_the_method_that_the_book_shows_how_to_add_trains(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+    import types
+
+    from tradeoffs.alignment import METHODS
+
+    page = (Path(__file__).resolve().parents[1] / "book/rerun.md").read_text()
+    code = page.split("## Your own method")[1].split("```python\n")[1].split("```")[0]
+    module = types.ModuleType("tradeoffs.alignment.middling")
+    exec(code, module.__dict__)
+    monkeypatch.setitem(sys.modules, "tradeoffs.alignment.middling", module)
+    monkeypatch.setitem(METHODS, "middling", "tradeoffs.alignment.middling")
+    record = align(parameters(tiny, tmp_path / "out", method="middling", domain="general", samples=3))
+    assert record.counts["completed"] == 2 and weights(tmp_path / "out")
+
+
 @pytest.mark.parametrize("each", [1, 3])
 def test_directions_are_drawn_evenly_and_a_prompt_never_has_one_twice(each: int) -> None:
     from collections import Counter, defaultdict

@@ -28,9 +28,9 @@ def missed(summary: Summary) -> str:
     rates = [rows[arm]["pass_rate"] for arm in aligned or rows if "pass_rate" in rows[arm]]
     limits = [100 * rate["detectable"] for rate in rates if rate.get("detectable") is not None]
     if not limits:
-        return "no pass rate was compared."
+        return "No pass rate was compared."
     low, high = (f"{limit:.1f}" for limit in (min(limits), max(limits)))
-    return f"here true differences below {low if low == high else f'{low} to {high}'} points would usually be missed."
+    return f"True differences below {low if low == high else f'{low} to {high}'} points would usually be missed."
 
 
 def unsettled(summary: Summary) -> str:
@@ -155,22 +155,22 @@ def joules(summary: Summary) -> str:
     return f"{text} (medians over blocks, prompt included)."
 
 
-def tiers(rows: Rows) -> str:
-    """Which tiers nobody solved."""
-    passed: dict[str, int] = {}
-    sizes: dict[str, int] = {}
-    for row in rows:
-        if row.get("tier") and row.get("passed") and row.get("graded"):
+def tiers(verdicts: Rows) -> str:
+    """Which tiers nobody solved, and how many problems the others have, however many policies and seeds answered each."""
+    problems: dict[str, set[str]] = {}
+    passed = set()
+    for row in verdicts:
+        if row.get("tier"):
             tier = row["tier"].removesuffix(".0")
-            passed[tier] = passed.get(tier, 0) + int(row["passed"])
-            sizes[tier] = max(sizes.get(tier, 0), int(row["graded"]))
-    unsolved = [tier for tier, count in passed.items() if not count]
-    solved = [tier for tier, count in passed.items() if count]
+            problems.setdefault(tier, set()).add(row["problem_id"])
+            if row["status"] == "passed":
+                passed.add(tier)
+    unsolved, solved = ([tier for tier in sorted(problems) if (tier in passed) is found] for found in (False, True))
     if not unsolved or not solved:
         return ""
     return (
-        f"No policy passed any problem of tier {' or '.join(unsolved)}: correctness here means the {sum(sizes[tier] for tier in solved)} "
-        f"problems of tier {' and '.join(solved)}."
+        f"No policy passed any problem of tier {' or '.join(unsolved)}: correctness here means the "
+        f"{sum(len(problems[tier]) for tier in solved)} problems of tier {' and '.join(solved)}."
     )
 
 
@@ -278,7 +278,7 @@ def notes(summary: Summary, tables: Mapping[str, Rows], probes: Mapping[str, Seq
         "trusted_note": trusted(summary),
         "unmerged_note": unmerged(summary),
         "joules_note": joules(summary),
-        "tiers_note": tiers(tables.get("tiers", [])) or "Policies passed problems of every tier, or of none.",
+        "tiers_note": tiers(tables.get("verdicts", [])) or "Policies passed problems of every tier, or of none.",
         "censored_note": censored(summary),
         "most_cut_note": most_cut(summary),
         "finding_acceptance": acceptance(tables.get("acceptance", []), draft, summary.get("aligned", [])),

@@ -60,6 +60,7 @@ class Results:
         record: the analysis' record; empty where `reason` is given.
         stages: records of the other stages, by file stem (`generate-base`), in the order of stages and policies.
         reason: why there is no record, or None.
+        unread: why stages' records could not be read, a line each.
     """
 
     folder: Path
@@ -67,6 +68,7 @@ class Results:
     record: dict[str, Any] = field(default_factory=dict)
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
     reason: str | None = None
+    unread: list[str] = field(default_factory=list)
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -105,13 +107,14 @@ def load(folder: Path, profile: str) -> Results:
         return (STAGES.index(stage) if stage in STAGES else len(STAGES), place, name)
 
     paths = sorted((folder / "stages").glob("*.json"), key=lambda path: order(path.stem))
-    stages = {path.stem: _record(path)[0] for path in paths}
+    stages = {path.stem: _record(path) for path in paths}
     return Results(
         folder=folder,
         command="make study" + (f" PROFILE={profile}" if profile != "laptop" else "") + NEEDS.get(profile, ""),
         record=record,
-        stages={name: stage for name, stage in stages.items() if stage},
+        stages={name: stage for name, (stage, unread) in stages.items() if not unread},
         reason=reason,
+        unread=[unread for _, unread in stages.values() if unread],
     )
 
 
@@ -306,6 +309,7 @@ def notice(results: Results, missing: list[str]) -> str:
     ]
     if results.reason:
         items.insert(0, f"No results of profile `{results.folder.name}` yet: {results.reason}.")
+    items += [f"{unread}: `{results.command}`" for unread in results.unread]
     if missing:
         items.append(f"{', '.join(missing)}: `{results.command}`")
     boxes = {"Not everything is measured yet": items, "Notes of the analysis": results.summary.get("warnings", [])}
@@ -329,7 +333,9 @@ def prepare(app: Sphinx, config: Config) -> None:
     own = {asset for asset in wanted if not asset.startswith(tuple(f"{name}/" for name in BESIDE))}
     missing = stage(results, source / "_results", own)
     if results.reason is None:
-        study_notebooks.stage(results.folder / "lab", source / "lab")
+        shown = study_notebooks.stage(results.folder / "lab", source / "lab")
+        notebooks = sorted(path.stem for path in (results.folder / "lab").glob("*.ipynb"))
+        missing += [f"notebook {name}" for name in notebooks if name not in shown]
     _data(results, source / "_results")
     study_teaching.stage(source)
     study_api.stage(source, source.parent / "src" / "tradeoffs")

@@ -21,6 +21,7 @@ THROUGHPUT_WORDS = {
 }
 FASTER = ("faster", "slower")
 SAID = {"higher": "higher", "lower": "lower", NO_DIFFERENCE: "not seen to differ", NOT_MEASURED: "not measured"}
+UNBOUNDED = "without a limit either way"
 MOST_NAMED = 2  # of more policies with one verdict, their number and the most extreme say more than a list, which the tables have
 COLUMNS = {
     "pass_rate": "pass rate, %",
@@ -106,9 +107,15 @@ def _found(value: Mapping[str, Any], verdict: str) -> Found:
 
 def _compared(summary: Mapping[str, Any], metric: str) -> str:
     comparisons = summary["comparisons"]
-    items = {arm: _found(found[metric], SAID[found[metric]["verdict"]]) for arm, found in comparisons.items()}
-    quiet = [SAID[NO_DIFFERENCE], SAID[NOT_MEASURED]]
-    return _apart(items, summary, lambda part: group(part, list(SAID.values()), bare=quiet))
+    items = {arm: _found(found[metric], _said(found[metric])) for arm, found in comparisons.items()}
+    quiet = [SAID[NO_DIFFERENCE], SAID[NOT_MEASURED], UNBOUNDED]
+    return _apart(items, summary, lambda part: group(part, [*SAID.values(), UNBOUNDED], bare=quiet))
+
+
+def _said(change: Mapping[str, Any]) -> str:
+    """The verdict's words; a ratio that has neither limit was not seen to be anything."""
+    unbounded = change["kind"] == "ratio" and change["estimate"] is not None and change["low"] is change["high"] is None
+    return UNBOUNDED if unbounded else SAID[change["verdict"]]
 
 
 def _apart(items: Mapping[str, Found], summary: Mapping[str, Any], say: Callable[[Mapping[str, Found]], str]) -> str:
