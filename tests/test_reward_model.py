@@ -137,6 +137,7 @@ def test_without_held_out_pairs_there_is_no_accuracy() -> None:
 def test_the_scalar_head_is_where_the_gradient_of_likelihood_and_penalty_vanishes() -> None:
     """||w||^2 / 2 - C sum over pairs and both orders of log sigmoid(w . d), features scaled to unit variance; scores of spread 1."""
     from scipy.optimize import minimize_scalar
+    from scipy.special import expit
 
     rng = np.random.default_rng(4)
     good, bad = rng.normal(0.4, 2.0, (80, 5)), rng.normal(0.0, 2.0, (80, 5))
@@ -148,7 +149,7 @@ def test_the_scalar_head_is_where_the_gradient_of_likelihood_and_penalty_vanishe
 
     def slope(size: float) -> Any:
         w = size * found * spread
-        return w - 2 * PENALTY * known.T @ (1 / (1 + np.exp(known @ w)))
+        return w - 2 * PENALTY * known.T @ expit(-known @ w)
 
     size = minimize_scalar(lambda size: float((slope(size) ** 2).sum()), bounds=(1e-3, 1e3), method="bounded").x
     assert np.abs(slope(size)).max() < 1e-3 * np.abs(size * found * spread).max()
