@@ -489,7 +489,7 @@ def test_published_rows_are_analysed_and_published_again_without_a_stage(study: 
     assert changed == {"record.json", "lab/analyse-all.ipynb"}
     shutil.rmtree(results / "rows")
     done = subprocess.run(words, cwd=place, env=study["project"].environment, capture_output=True, text=True)
-    assert done.returncode == 2 and "make study PROFILE=smoke makes it" in done.stderr
+    assert done.returncode == 2 and "make study PROFILE=smoke makes them" in done.stderr
 
 
 def test_the_book_is_rendered_from_the_results(study: dict[str, Any]) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from execute import execute, publish
 
+from tradeoffs.analysis.stage import as_published
 from tradeoffs.profiles import Job
-from tradeoffs.records import read_record
 
 
 def main() -> int:
@@ -23,16 +23,16 @@ def main() -> int:
     parser.add_argument("--problems", default="", help="where the problem set lies here (default: where it lay then)")
     a = parser.parse_args()
     results, work = Path("results", a.profile), Path("runs", a.profile, "republished")
-    if not (results / "rows").is_dir():
-        print(f"error: {results / 'rows'}: no such folder; make study PROFILE={a.profile} makes it", file=sys.stderr)
+    try:
+        parameters = as_published(results, str(work / "analyse"), a.problems)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
         return 2
     shutil.rmtree(work, ignore_errors=True)
     (work / "notebooks").mkdir(parents=True)
     for path in (results / "lab").glob("*.ipynb"):  # not all results are published with theirs
         shutil.copy(path, work / "notebooks")
-    given = read_record(results).parameters | {"runs": str(results / "rows"), "out": str(work / "analyse")}
-    given |= {"problems": a.problems} if a.problems else {}
-    job = Job("analyse", "all", given["out"], given, ())
+    job = Job("analyse", "all", parameters.out, parameters.model_dump(), ())
     if status := execute(job, work / "notebooks" / "analyse-all.ipynb"):
         print(f"error: see {work / 'notebooks'}; {results} is as it was", file=sys.stderr)
         return status

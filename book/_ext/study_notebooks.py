@@ -75,13 +75,14 @@ def stage(source: Path, target: Path, end: str = "") -> list[str]:
         end: what their names end with, to tell studies apart.
 
     Returns:
-        The stems of the notebooks that became pages.
+        The stems of the notebooks that cannot be read.
     """
-    done = []
+    unread = []
     for path in sorted(source.glob("*.ipynb")):
         try:
             notebook = prepared(json.loads(path.read_text(encoding="utf-8")), path.stem + end)
         except (ValueError, KeyError, TypeError, AttributeError):
+            unread.append(path.stem)
             continue
         further = bool(SEED.search(path.stem))
         # the search index is loaded with every page, and what a reader looks for is in the chapters
@@ -89,8 +90,7 @@ def stage(source: Path, target: Path, end: str = "") -> list[str]:
         page = (target / SEEDS if further else target) / f"{path.stem}{end}.ipynb"
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(json.dumps(notebook, indent=1), encoding="utf-8")
-        done.append(path.stem)
-    return done
+    return unread
 
 
 def further_seeds(target: Path) -> str:

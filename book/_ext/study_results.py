@@ -333,9 +333,7 @@ def prepare(app: Sphinx, config: Config) -> None:
     own = {asset for asset in wanted if not asset.startswith(tuple(f"{name}/" for name in BESIDE))}
     missing = stage(results, source / "_results", own)
     if results.reason is None:
-        shown = study_notebooks.stage(results.folder / "lab", source / "lab")
-        notebooks = sorted(path.stem for path in (results.folder / "lab").glob("*.ipynb"))
-        missing += [f"notebook {name}" for name in notebooks if name not in shown]
+        missing += [f"notebook {name}" for name in study_notebooks.stage(results.folder / "lab", source / "lab")]
     _data(results, source / "_results")
     study_teaching.stage(source)
     study_api.stage(source, source.parent / "src" / "tradeoffs")
@@ -356,7 +354,8 @@ def prepare(app: Sphinx, config: Config) -> None:
         assets = {asset.removeprefix(f"{name}/") for asset in wanted if asset.startswith(f"{name}/")}
         lacking = stage(beside, source / "_results" / name, assets)
         if beside.reason is None:
-            study_notebooks.stage(beside.folder / "lab", source / "lab", f"-{name}")
+            unread = study_notebooks.stage(beside.folder / "lab", source / "lab", f"-{name}")
+            lacking += [f"notebook {notebook}" for notebook in unread]
         absent = f"*not measured yet (`{beside.command}`)*"
         text |= dict.fromkeys((key for key in keys - set(text) if key.startswith(f"{name}_")), absent)
         text |= {f"{name}_{key}": value for key, value in substitutions(beside).items()}

@@ -470,20 +470,16 @@ def _rows(study: Study, folder: Path) -> dict[str, bytes]:
     return files
 
 
-def again(results: Path, out: str, problems: str = "") -> dict[str, bool]:
-    """Analyse a study's published rows again, without a model.
+def as_published(results: Path, out: str, problems: str = "") -> AnalyseParameters:
+    """What a study's published rows are analysed with: what its analysis was given, but for where things lie.
 
     Args:
         results: the study's results, with the tables and rows that `write` wrote.
         out: where the new analysis goes.
         problems: where the problem set lies here; "" where it lay then.
 
-    Returns:
-        Whether each published table comes out again: the same words, and numbers within 1e-6 of each other, relatively, as processors round
-        differently (below 1e-12 absolutely).
-
     Raises:
-        ValueError: there are no rows or tables, `out` is the results' own folder, the problem set is not here, or see `read_runs`.
+        ValueError: there are no rows or tables, `out` is the results' own folder, or the problem set is not here.
     """
     record, published = read_record(results), sorted(results.glob("tables/*.csv"))
     if Path(out).resolve() == results.resolve() or not published:
@@ -496,9 +492,24 @@ def again(results: Path, out: str, problems: str = "") -> dict[str, bool]:
             f"{results / 'rows'}: no such folder: these results were published without their rows; make study PROFILE={results.name} "
             "makes them"
         )
-    given = record.parameters | {"runs": str(results / "rows"), "out": out, "problems": asked}
-    run(check(AnalyseParameters, given))
-    return {path.stem: _alike(path, Path(out) / "tables" / path.name) for path in published}
+    return check(AnalyseParameters, record.parameters | {"runs": str(results / "rows"), "out": out, "problems": asked})
+
+
+def again(results: Path, out: str, problems: str = "") -> dict[str, bool]:
+    """Analyse a study's published rows again, without a model.
+
+    Args:
+        results, out, problems: see `as_published`.
+
+    Returns:
+        Whether each published table comes out again: the same words, and numbers within 1e-6 of each other, relatively, as processors round
+        differently (below 1e-12 absolutely).
+
+    Raises:
+        ValueError: see `as_published` and `read_runs`.
+    """
+    run(as_published(results, out, problems))
+    return {path.stem: _alike(path, Path(out) / "tables" / path.name) for path in sorted(results.glob("tables/*.csv"))}
 
 
 def _alike(published: Path, made: Path) -> bool:
