@@ -37,7 +37,7 @@ BASE: dict[str, Any] = dict(
 )
 METHODS: dict[str, dict[str, Any]] = {
     "sft": {"method": "sft"},
-    "dpo": {"method": "dpo"},
+    "dpo": {"method": "dpo", "samples": 8},  # of fewer, none are far enough apart
     "rsft": {"method": "rsft"},
     "rrhf": {"method": "rrhf"},
     "dpa": {"method": "dpa", "angles": [-45.0, 45.0]},
