@@ -831,16 +831,16 @@ def test_sentences_follow_the_data(runs: Path) -> None:
     assert list(texts) == ["efficiency", "answers", "correctness"]
     assert "equivalent within the margin for sft (" in texts["efficiency"]
     assert "faster for dpo (×1.100 [" in texts["efficiency"]
-    assert "tokens per answer are lower for sft (" in texts["answers"]
-    assert "not seen to differ for dpo" in texts["answers"]
-    assert "the pass rate is higher for sft (" in texts["correctness"]
-    assert "not seen to differ for dpo (true differences below about" in texts["correctness"]
+    assert "tokens per answer of other policies are lower for sft (" in texts["answers"]
+    assert "not seen to differ for dpo (×" in texts["answers"]
+    assert "the pass rate of other policies is higher for sft (" in texts["correctness"]
+    assert "points would usually be missed)" in texts["correctness"]
     assert not any(mark in text for text in texts.values() for mark in "$\\{}_")
     summary["comparisons"]["dpo"]["seconds_per_correct"] |= {"low": None, "high": None}  # such as of two right answers
     assert "without a limit either way for dpo" in headline(summary)["correctness"]
 
 
-def test_aligned_policies_are_told_before_the_others(runs: Path) -> None:
+def test_the_answer_is_of_the_aligned_policies(runs: Path) -> None:
     path = runs / "align" / "dpo" / "record.json"
     record = json.loads(path.read_text())
     record["parameters"]["start"] = "runs/align/sft/adapter"
@@ -849,23 +849,17 @@ def test_aligned_policies_are_told_before_the_others(runs: Path) -> None:
     control.write_text(json.dumps(record | {"parameters": record["parameters"] | {"shuffle_rewards": True}}))
     summary = run(parameters(runs, "base", "sft", "dpo")).summary
     assert summary["aligned"] == ["dpo"]
-    assert (
-        "among aligned policies not seen to differ for dpo, among others lower for sft ("
-        in summary["headline"]["answers"]
-    )
-    leads = {name: text.split(". ")[0] for name, text in summary["headline"].items()}
-    assert leads == {
-        "efficiency": "1 of 1 aligned policies make tokens faster or slower than base",
-        "answers": "Of 1 aligned arms, none is seen to need more or fewer tokens an answer than base",
-        "correctness": "Of 1 aligned arms, none is seen to be right more or less often, and none is seen to need more or less time for a "
-        "right answer than base",
-    }
+    texts = summary["headline"]
+    assert "of aligned policies relative to base are faster for dpo (×1.100 [" in texts["efficiency"]
+    assert "tokens per answer of aligned policies are not seen to differ for dpo (×" in texts["answers"]
+    assert "the pass rate of aligned policies is not seen to differ for dpo (+1." in texts["correctness"]
+    assert not any("sft" in text for text in texts.values())
 
 
 def test_swapping_the_baseline_swaps_the_words(runs: Path) -> None:
     texts = run(parameters(runs, "sft", "base")).summary["headline"]
-    assert "the pass rate is lower for base (" in texts["correctness"]
-    assert "tokens per answer are higher for base (" in texts["answers"]
+    assert "the pass rate of other policies is lower for base (" in texts["correctness"]
+    assert "tokens per answer of other policies are higher for base (" in texts["answers"]
 
 
 def test_missing_arms_are_named_with_the_command_that_makes_them(runs: Path) -> None:

@@ -6,6 +6,7 @@ import ast
 import csv
 import gzip
 import json
+import math
 import os
 import re
 import shlex
@@ -41,6 +42,7 @@ METRICS = {
     "prompt_tokens": ("tokens", 150.0),
 }
 ABSENT = "not measured yet"
+HEADLINE = "tokens per answer of other policies are lower for all 6 (farthest: sft-code ×0.500 [0.450 to 0.550])"
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><path d="M0 9L9 0"/></svg>'
 
@@ -192,10 +194,6 @@ def write_summary(length_ratio: float, verdict: str) -> dict[str, Any]:
         "missing": [],
         "warnings": [],
         "hardware": "Example CPU, 2 cores, 8 GiB",
-        "headline": {
-            "efficiency": "An invented sentence about speed.",
-            "answers": "An invented sentence about length.",
-        },
     }
 
 
@@ -324,7 +322,7 @@ def test_with_results_nothing_is_missing(full: tuple[Path, dict[str, Text]]) -> 
         assert "{{" not in page.text, name
     assert "Example CPU" in pages["intro.html"].text
     assert "2026-11-23" in pages["intro.html"].text
-    assert "An invented sentence about speed." in pages["intro.html"].text
+    assert HEADLINE in pages["intro.html"].text
 
 
 def test_the_benchmark_has_a_chapter_of_its_own_with_its_own_numbers(full: tuple[Path, dict[str, Text]]) -> None:
@@ -332,7 +330,9 @@ def test_the_benchmark_has_a_chapter_of_its_own_with_its_own_numbers(full: tuple
     text = pages["ds1000.html"].text
     assert "Longer than base: sft-code × 1.750 (1.575 to 1.925)" in text and "Shorter than base" not in text
     assert "Longer than base: sft-code × 1.250" in pages["gpu.html"].text
-    assert "An invented sentence about speed." in text
+    assert (
+        "tokens per answer of other policies are higher for all 6 (farthest: sft-code ×1.750 [1.575 to 1.925])" in text
+    )
 
 
 def test_the_book_is_of_the_fullest_results_that_there_are(tmp_path: Path) -> None:
@@ -365,7 +365,13 @@ def test_numbers_and_wording_follow_the_results(full: tuple[Path, dict[str, Text
     assert "Equivalent to base within the margin: sft-code" in before
     shutil.rmtree(folder / "results")
     write_results(folder / "results/laptop", length_ratio=1.75, verdict="different")
-    after = build(folder)["results.html"].text
+    altered = build(folder)
+    assert HEADLINE not in altered["intro.html"].text
+    assert (
+        HEADLINE.replace("lower", "higher").replace("×0.500 [0.450 to 0.550]", "×1.750 [1.575 to 1.925]")
+        in altered["intro.html"].text
+    )
+    after = altered["results.html"].text
     assert "Longer than base: sft-code × 1.750" in after
     assert "Shorter than base" not in after and "Longer with the angle: dpa × 1.750" in after
     assert "Faster than base: sft-code" in after
@@ -581,6 +587,40 @@ def test_notes_follow_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "More than half of the answers of `a` are cut" in study_notes.censored({"policies": shares})
     assert "No policy has most" in study_notes.censored({"policies": {"b": shares["b"]}})
     taken_back = {"p_adjusted": 0.058, "reason": "p = 0.058 after adjustment for 13 comparisons"}
+    ratios = {
+        "x": {"m": {"low": 0.5, "high": 2.0}},
+        "y": {"m": {"low": 0.8, "high": 1.25}},
+        "z": {"m": {"low": None, "high": 3.0}},
+    }
+    # of standard error s the interval is exp(2 x 1.96 s) wide; seen in four of five studies is exp(2.8 s)
+    least, most = (math.exp(2.8 * math.log(wide) / 3.92) for wide in (1.25 / 0.8, 4.0))
+    assert f"\u00d7\u00a0{least:.2f} to {most:.2f}, or one over" in study_notes.unseen({"comparisons": ratios}, "m")
+    assert f"\u00d7\u00a0{most:.2f}, or one over" in study_notes.unseen({"comparisons": ratios, "aligned": ["x"]}, "m")
+    assert "not known" in study_notes.unseen({"comparisons": {"z": ratios["z"]}}, "m")
+    where = [
+        {
+            "arm": arm,
+            "tier": tier,
+            "graded": "9",
+            "passed": n,
+            "pass_rate": str(int(n) / 9),
+            "low": "0.1",
+            "high": "0.6",
+        }
+        for arm, tier, n in (
+            ("a", "1", "3"),
+            ("a", "2", "0"),
+            ("a", "3", "0"),
+            ("b", "1", "2"),
+            ("b", "2", "0"),
+            ("b", "3", "1"),
+        )
+    ]
+    assert study_notes.grouped(where, "tier", "a") == (
+        "`a` is right most often in tier 1, 33\u00a0% (10 to 60) of 9 answers, least in tier 2, 0\u00a0% (10 to 60) of 9 answers. "
+        "No arm passed any of tier 2."
+    )
+    assert "Nothing" in study_notes.grouped(where, "tier", "c") and "Nothing" in study_notes.grouped([], "tier", "a")
     assert "pass rate of `x` (p = 0.058)" in study_notes.unsettled({"comparisons": {"x": {"pass_rate": taken_back}}})
     assert "took back no verdict" in study_notes.unsettled({"comparisons": {"x": {"pass_rate": {"reason": None}}}})
     several = {

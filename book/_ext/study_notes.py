@@ -33,6 +33,49 @@ def missed(summary: Summary) -> str:
     return f"True differences below {low if low == high else f'{low} to {high}'} points would usually be missed."
 
 
+def unseen(summary: Summary, metric: str) -> str:
+    """How large a ratio could have gone unseen, by the width of each interval, of aligned policies' where there are any.
+
+    A ratio is seen with a chance of 80 % where its logarithm is the sum of both quantiles, 1.96 and 0.84, in standard errors of which the
+    interval spans 2 x 1.96; after adjustment for many comparisons it takes more.
+    """
+    rows = summary.get("comparisons", {})
+    aligned = [arm for arm in summary.get("aligned", []) if arm in rows]
+    found = [rows[arm][metric] for arm in aligned or rows if metric in rows[arm]]
+    widths = [math.log(row["high"] / row["low"]) for row in found if row.get("low") and row.get("high")]
+    if not widths:
+        return "How near to one a ratio could lie unseen is not known: no interval has both limits."
+    low, high = (f"{math.exp(width * (1.96 + 0.84) / (2 * 1.96)):.2f}" for width in (min(widths), max(widths)))
+    return f"True ratios nearer to one than × {low if low == high else f'{low} to {high}'}, or one over that, would usually be missed."
+
+
+def grouped(rows: Rows, by: str, baseline: str) -> str:
+    """Where the baseline is right most and least often, and where no arm is right at all."""
+    own = [row for row in rows if row.get("arm") == baseline and row.get("pass_rate") and row.get(by)]
+    if not own:
+        return "Nothing of the baseline was graded."
+    passed: dict[str, float] = {}
+    for row in rows:
+        passed[row[by]] = passed.get(row[by], 0.0) + float(row.get("passed") or 0.0)
+    none = [name for name, count in passed.items() if not count]
+
+    def told(row: Mapping[str, str]) -> str:
+        limits = (
+            f" ({100 * float(row['low']):.0f} to {100 * float(row['high']):.0f})" if row["low"] and row["high"] else ""
+        )
+        return f"{_called(row[by], by)}, {100 * float(row['pass_rate']):.0f} %{limits} of {row['graded']} answers"
+
+    own.sort(key=lambda row: float(row["pass_rate"]))
+    text = f"`{baseline}` is right most often in {told(own[-1])}" + (
+        f", least in {told(own[0])}." if len(own) > 1 else "."
+    )
+    return text + (f" No arm passed any of {' or '.join(_called(name, by) for name in none)}." if none else "")
+
+
+def _called(name: str, by: str) -> str:
+    return f"tier {name.removesuffix('.0')}" if by == "tier" else name
+
+
 def unsettled(summary: Summary) -> str:
     """Which verdicts the adjustment for many comparisons took back."""
     found = [
@@ -283,4 +326,12 @@ def notes(summary: Summary, tables: Mapping[str, Rows], probes: Mapping[str, Seq
         "most_cut_note": most_cut(summary),
         "finding_acceptance": acceptance(tables.get("acceptance", []), draft, summary.get("aligned", [])),
         "finding_front": front(summary),
+        **{
+            f"unseen_{metric}": unseen(summary, metric)
+            for metric in ("tokens_per_answer", "seconds_per_answer", "seconds_per_correct")
+        },
+        **{
+            f"where_{name}": grouped(tables.get(name, []), by, draft)
+            for name, by in (("libraries", "library"), ("tiers", "tier"), ("perturbations", "perturbation"))
+        },
     }

@@ -35,6 +35,8 @@ import study_teaching
 from study_tables import POLICY_COLUMNS, short_commit, shown
 from study_words import dose_finding, finding, interval, ledger, question, throughput_finding, verdict_counts
 
+from tradeoffs.analysis.wording import headline
+
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
     from sphinx.config import Config
@@ -196,9 +198,8 @@ def substitutions(results: Results) -> dict[str, str]:
         if name.startswith("generate-")
     }
     text |= study_notes.notes(summary, found, probes) | {"control_note": study_notes.control(results.stages)}
-    headline = summary.get("headline", {})
-    text |= {f"headline_{key}": sentence for key, sentence in headline.items()}
-    text["headlines"] = "\n".join(f"- {sentence}" for sentence in headline.values())
+    # written anew, so that results whose rows are not here are told of in today's words too
+    text["headlines"] = "\n".join(f"- {sentence}" for sentence in headline(summary).values())
     return {key: value for key, value in text.items() if value}
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from study_words import interval, number, probability
+from study_words import dial, interval, number, probability
 
 Table = list[list[str]]
 Record = Mapping[str, Any]
@@ -213,7 +213,10 @@ def made(summary: Record, stages: Mapping[str, Record], verdicts: list[dict[str,
         "comparisons": _grid("Policy", POLICY_COLUMNS, summary.get("comparisons", {}), change=True),
         "decomposition": _grid("Policy", {f: f.capitalize() for f in factors}, summary.get("decomposition", {})),
         "dose_response": _grid(
-            "Policy", POLICY_COLUMNS, {p: d["slopes"] for p, d in summary.get("dose_response", {}).items()}, change=True
+            "Policy",
+            POLICY_COLUMNS,
+            {dial(p, d): d["slopes"] for p, d in summary.get("dose_response", {}).items()},
+            change=True,
         ),
         "seconds": _grid("Policy", _titles(summary, "seconds"), summary.get("seconds", {})),
         "latency": _grid("Policy", _titles(summary, "latency"), summary.get("latency", {})),

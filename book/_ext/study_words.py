@@ -123,6 +123,11 @@ def finding(metric: str, comparisons: Mapping[str, Mapping[str, Value]], baselin
     return _sentence(groups, [SAME, BOUNDLESS], brief)
 
 
+def dial(first: str, dose: Mapping[str, Any]) -> str:
+    """The name of a policy with a dial; its arms end with the angle, and the analysis names it by the first of them."""
+    return os.path.commonprefix(list(dose["arms"].values())).rstrip("-") or first
+
+
 def dose_finding(doses: Mapping[str, Mapping[str, Any]]) -> str:
     """Say of each policy with a dial whether the length of its answers follows the angle."""
     words = {
@@ -132,7 +137,7 @@ def dose_finding(doses: Mapping[str, Mapping[str, Any]]) -> str:
     }
     groups: dict[str, list[tuple[str, str]]] = {text: [] for text in [*words.values(), "Not measured"]}
     for first, found in doses.items():
-        policy = os.path.commonprefix(list(found["arms"].values())).rstrip("-") or first  # its arms end with the angle
+        policy = dial(first, found)
         value = found["slopes"]["tokens_per_answer"]
         shown = f"{interval(value, change=True)} per 45 degrees" if value.get("estimate") is not None else ""
         groups[words.get(value["verdict"], "Not measured")].append((policy, shown))

@@ -53,7 +53,7 @@ def span(low: float | None, high: float | None, write: Callable[[float], str]) -
 
 def _share(value: Mapping[str, Any]) -> str:
     def write(share: float) -> str:
-        return f"{100 * share:+.1f}"
+        return f"{round(100 * share, 1) + 0.0:+.1f}"  # no minus before a zero
 
     if value["estimate"] is None:
         return "no estimate"
@@ -106,10 +106,20 @@ def _found(value: Mapping[str, Any], verdict: str) -> Found:
 
 
 def _compared(summary: Mapping[str, Any], metric: str) -> str:
-    comparisons = summary["comparisons"]
-    items = {arm: _found(found[metric], _said(found[metric])) for arm, found in comparisons.items()}
-    quiet = [SAID[NO_DIFFERENCE], SAID[NOT_MEASURED], UNBOUNDED]
-    return _apart(items, summary, lambda part: group(part, [*SAID.values(), UNBOUNDED], bare=quiet))
+    """What happened to a metric of the aligned policies' arms, or of all where none is aligned."""
+    rows = summary["comparisons"]
+    items = {arm: _found(rows[arm][metric], _said(rows[arm][metric])) for arm in _asked(summary, rows)}
+    return group(items, [*SAID.values(), UNBOUNDED], bare=[SAID[NOT_MEASURED], UNBOUNDED])
+
+
+def _asked(summary: Mapping[str, Any], rows: Mapping[str, Any]) -> list[str]:
+    """The policies that the question is about: those that alignment made from the baseline, or all where there are none."""
+    others = [name for name in rows if name != summary["baseline"]]
+    return [name for name in others if name in summary.get("aligned", [])] or others
+
+
+def _whose(summary: Mapping[str, Any], rows: Mapping[str, Any]) -> str:
+    return "aligned policies" if set(_asked(summary, rows)) <= set(summary.get("aligned", [])) else "other policies"
 
 
 def _said(change: Mapping[str, Any]) -> str:
@@ -118,82 +128,34 @@ def _said(change: Mapping[str, Any]) -> str:
     return UNBOUNDED if unbounded else SAID[change["verdict"]]
 
 
-def _apart(items: Mapping[str, Found], summary: Mapping[str, Any], say: Callable[[Mapping[str, Found]], str]) -> str:
-    """What happened to aligned policies, then to those that stand beside them for comparison."""
-    aligned = {name: found for name, found in items.items() if name in summary.get("aligned", [])}
-    beside = {name: found for name, found in items.items() if name not in aligned}
-    if not aligned or not beside:
-        return say(items)
-    return f"among aligned policies {say(aligned)}, among others {say(beside)}"
-
-
 def headline(summary: Mapping[str, Any]) -> dict[str, str]:
     """Write the three sentences that answer the study's question.
 
     Args:
         summary: the analyse record's summary: `baseline`, `policies`, `comparisons`, `throughput`, `throughput_setting`, and `aligned`, the
-            policies and arms that alignment made from the baseline; the others are told after them.
+            policies and arms that alignment made from the baseline, of which the sentences are; of all others where there are none.
 
     Returns:
-        `efficiency` (tokens/s at forced lengths), `answers` (tokens and seconds an answer), `correctness` (pass rate
-        and seconds per correct answer), as plain text, each led by what holds for the aligned policies together.
+        `efficiency` (tokens/s at forced lengths), `answers` (tokens an answer), `correctness` (pass rate and seconds per correct
+        answer), as plain text.
     """
-    return {
-        "efficiency": _pace_lead(summary) + _efficiency(summary),
-        "answers": _lead(summary, {"tokens_per_answer": "to need more or fewer tokens an answer"}) + _answers(summary),
-        "correctness": _lead(
-            summary,
-            {
-                "pass_rate": "to be right more or less often",
-                "seconds_per_correct": "to need more or less time for a right answer",
-            },
-        )
-        + _correctness(summary),
-    }
-
-
-def _pace_lead(summary: Mapping[str, Any]) -> str:
-    found = summary["throughput"]
-    verdicts = [found[name]["verdict"] for name in summary.get("aligned", []) if name in found]
-    if not verdicts or summary["baseline"] not in found:
-        return ""
-    same, differ = sum(v in ("equivalent", "both") for v in verdicts), verdicts.count("different")
-    if same == len(verdicts):
-        return f"Aligned policies make tokens as fast as {summary['baseline']}. "
-    if differ:
-        return f"{differ} of {len(verdicts)} aligned policies make tokens faster or slower than {summary['baseline']}. "
-    still = f"{len(verdicts) - same} of {len(verdicts)}"
-    return f"Whether they make tokens as fast as {summary['baseline']} is open for {still} aligned policies. "
-
-
-def _lead(summary: Mapping[str, Any], metrics: Mapping[str, str]) -> str:
-    """How many of the aligned policies' arms are seen to move, by what each metric's move is called."""
-    rows = [row for arm, row in summary["comparisons"].items() if arm in summary.get("aligned", [])]
-    parts = []
-    for metric, words in metrics.items():
-        verdicts = [row[metric]["verdict"] for row in rows]
-        moved = sum(verdict not in (NO_DIFFERENCE, NOT_MEASURED) for verdict in verdicts)
-        if set(verdicts) - {NOT_MEASURED}:
-            parts.append(f"{moved or 'none'} {'is' if moved < 2 else 'are'} seen {words}")
-    return f"Of {len(rows)} aligned arms, {', and '.join(parts)} than {summary['baseline']}. " if parts else ""
+    return {"efficiency": _efficiency(summary), "answers": _answers(summary), "correctness": _correctness(summary)}
 
 
 def _efficiency(summary: Mapping[str, Any]) -> str:
     found, setting, base = summary["throughput"], summary["throughput_setting"], summary["baseline"]
     words = {word: [text.format(direction=way) for way in FASTER] for word, text in THROUGHPUT_WORDS.items()}
-    others = {
+    items = {
         name: _found(row["ratio"] | {"kind": "ratio"}, words[row["verdict"]][(row["ratio"]["estimate"] or 0.0) <= 1])
         for name, row in found.items()
-        if name != base
+        if name in _asked(summary, found)
     }
     order = list(dict.fromkeys(text for pair in words.values() for text in pair))
-    if base not in found or not others:
+    if base not in found or not items:
         return f"Tokens per second were not compared: there are no timings of {base} and another policy ({REMEDY})."
-    told = _apart(others, summary, lambda part: group(part, order))
     return (
-        f"At forced lengths ({setting['prompt_tokens']} prompt and {setting['new_tokens']} new tokens a row, "
-        f"{' and '.join(map(str, setting['batch_sizes']))} rows, {setting['blocks']} blocks), tokens per second relative to {base} are "
-        f"{told}; the margin is ±{100 * setting['margin']:g} %."
+        f"Speed: at forced lengths, tokens per second of {_whose(summary, found)} relative to {base} are {group(items, order)}; "
+        f"the margin is ±{100 * setting['margin']:g} %."
     )
 
 
@@ -213,47 +175,44 @@ def _answers(summary: Mapping[str, Any]) -> str:
     if not comparisons or _base(summary, "tokens_per_answer") is None:
         return f"Costs per answer were not compared: there are no answers of {base} and another policy ({REMEDY})."
     return (
-        f"Left to stop by itself, {base} needs {_with_span(summary, 'tokens_per_answer', 'tokens')} and "
-        f"{_with_span(summary, 'seconds_per_answer', 's')} an answer; relative to it, tokens per answer are "
-        f"{_compared(summary, 'tokens_per_answer')}; seconds per answer are {_compared(summary, 'seconds_per_answer')}.{_cut(summary)}"
+        f"Length: left to stop by itself, {base} needs {_with_span(summary, 'tokens_per_answer', 'tokens')} an answer; relative to that, "
+        f"tokens per answer of {_whose(summary, comparisons)} are {_compared(summary, 'tokens_per_answer')}{_cut(summary)}."
     )
 
 
 def _cut(summary: Mapping[str, Any]) -> str:
     """Say whose answers mostly end at the cap, since that decides their length and cost and may decide their pass rate."""
-    shares = {arm: row.get("cap_share", {}).get("estimate") for arm, row in summary["policies"].items()}
+    rows = summary["policies"]
+    shares = {
+        arm: rows[arm].get("cap_share", {}).get("estimate") for arm in [summary["baseline"], *_asked(summary, rows)]
+    }
     cut = [arm for arm, share in shares.items() if share is not None and share > OFTEN]
-    if not cut:
-        return ""
-    names = " and ".join(filter(None, (", ".join(cut[:-1]), cut[-1])))
-    return f" Most answers of {names} are cut at the cap, which decides their length and cost and may decide their pass rate."
+    names = " and ".join(filter(None, (", ".join(cut[:-1]), *cut[-1:])))
+    return f" (the cap on length cuts most answers of {names})" if cut else ""
 
 
 def _missed(summary: Mapping[str, Any]) -> str:
-    """Say how large a difference could have gone unseen where none was seen, among aligned policies where there are any."""
+    """Say how large a difference could have gone unseen where none was seen."""
     comparisons = summary["comparisons"]
-    aligned = [arm for arm in comparisons if arm in summary.get("aligned", [])]
-    rates = [comparisons[arm]["pass_rate"] for arm in aligned or comparisons]
+    rates = [comparisons[arm]["pass_rate"] for arm in _asked(summary, comparisons)]
     limits = [100 * rate["detectable"] for rate in rates if rate["verdict"] == NO_DIFFERENCE and "detectable" in rate]
     if not limits:
         return ""
     ends = list(dict.fromkeys(f"{limit:.1f}" for limit in (min(limits), max(limits))))
-    whose = "of aligned policies " if aligned else ""
-    return f" (true differences {whose}below about {' to '.join(ends)} points would usually be missed)"
+    return f" (true differences below about {' to '.join(ends)} points would usually be missed)"
 
 
 def _correctness(summary: Mapping[str, Any]) -> str:
     base, comparisons = summary["baseline"], summary["comparisons"]
     if not comparisons or _base(summary, "pass_rate") is None:
         return f"Pass rates were not compared: there are no verdicts of {base} and another policy ({REMEDY})."
-    spent = _base(summary, "seconds_per_correct")
-    cost = "no answer of it passed, so its seconds per correct answer are unbounded"
-    if spent is not None:
-        cost = f"{_with_span(summary, 'seconds_per_correct', 's')} per correct answer"
+    cost = "for want of a right answer without a price"
+    if _base(summary, "seconds_per_correct") is not None:
+        cost = f"each at {_with_span(summary, 'seconds_per_correct', 's')} of generation"
     return (
-        f"{base} passes {_with_span(summary, 'pass_rate', '%', 100)} of {_base(summary, 'graded'):,.0f} graded answers ({cost}); "
-        f"relative to it, the pass rate is {_compared(summary, 'pass_rate')}{_missed(summary)}; seconds per correct answer "
-        f"are {_compared(summary, 'seconds_per_correct')}."
+        f"Correctness: {base} passes {_with_span(summary, 'pass_rate', '%', 100)}, {cost}; relative to it, the pass rate of "
+        f"{_whose(summary, comparisons)} is {_compared(summary, 'pass_rate')}{_missed(summary)}, and their seconds per correct answer are "
+        f"{_compared(summary, 'seconds_per_correct')}."
     )
 
 
