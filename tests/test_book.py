@@ -402,9 +402,17 @@ def test_a_record_of_an_older_schema_and_a_broken_notebook_are_named(tmp_path: P
     (results / "stages/throughput.json").write_text('{"schema_version": 0}')
     (results / "stages/align-dpo.json").write_text("{")
     (results / "lab/align-dpa.ipynb").write_text("{")
+    for name in ("benchmarks/grading.json", "learning/weights.json"):  # an older form, and cut short
+        path = tmp_path / "results" / name
+        path.parent.mkdir(parents=True)
+        path.write_text("{}" if "grading" in name else '{"rsft')
     text = build(tmp_path)["results.html"].text
     assert "throughput.json follows schema version 0, the book reads 1: make study" in text
     assert "align-dpo.json is not JSON: make study" in text and "notebook align-dpa" in text
+    assert (
+        "results/benchmarks cannot be read (KeyError" in text
+        and "results/learning cannot be read (JSONDecodeError" in text
+    )
 
 
 def test_executed_notebooks_are_pages_of_their_own(full: tuple[Path, dict[str, Text]]) -> None:
@@ -502,6 +510,24 @@ def test_every_table_and_record_is_one_click_away(full: tuple[Path, dict[str, Te
         assert gzip.decompress(inside.read("laptop/rows/generate/dpo/answers.jsonl.gz")) == b"{}\n"
     said = "Here with their rows: laptop. Published before rows were kept: ds1000, embedded-gpu."
     assert said in pages["reference.html"].text and said in pages["rerun.html"].text
+
+
+def test_every_column_of_the_published_tables_is_explained() -> None:
+    with (ROOT / "book/columns.csv").open(newline="") as file:
+        told = {name for row in csv.DictReader(file) for name in re.findall("`([^`]+)`", row["Column"])}
+    found = {}
+    for path in sorted(ROOT.glob("results/*/tables/*.csv")):
+        with path.open(newline="") as file:
+            found |= dict.fromkeys(next(csv.reader(file)), path.name)
+    assert set(found) == told
+
+
+def test_the_citation_comes_as_bibtex_too(full: tuple[Path, dict[str, Text]]) -> None:
+    _, pages = full
+    text = pages["reference.html"].text
+    told = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert "@software{tradeoffs," in text and f"{{{{{told['title']}}}}}" in text
+    assert "Kendall's rank correlation" in text
 
 
 def test_every_public_function_is_in_the_reference(full: tuple[Path, dict[str, Text]]) -> None:

@@ -412,9 +412,14 @@ def test_parameters_that_do_not_fit_the_method_are_refused_by_name(changes: dict
         check(AlignParameters, changes)
 
 
-def test_a_reward_that_is_no_number_stops_training_and_names_the_prompt(
-    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("method", "good", "when"),
+    [("ppo", 1, "step 2"), ("rloo", 1, "step 2"), ("rsft", 0, "before the first step of round 1")],
+)
+def test_a_reward_that_is_no_number_stops_training_and_names_step_and_prompt(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, good: int, when: str
 ) -> None:
+    from tradeoffs.alignment.common import last_checkpoint
     from tradeoffs.preferences import reward_model
 
     original = reward_model.RewardModel.rate
@@ -422,9 +427,12 @@ def test_a_reward_that_is_no_number_stops_training_and_names_the_prompt(
 
     def rate(self: Any, *given: Any) -> Any:
         calls.append(1)
-        return original(self, *given) * (float("nan") if len(calls) > 1 else 1.0)
+        return original(self, *given) * (float("nan") if len(calls) > good else 1.0)
 
     monkeypatch.setattr(reward_model.RewardModel, "rate", rate)
-    with pytest.raises(FloatingPointError, match="step 2: reward: nan for a response to training prompt 1000002"):
-        align(parameters(tiny, tmp_path / "out", method="ppo", domain="general"))
-    assert torch.load(tmp_path / "out" / "checkpoints" / "ppo.pt", weights_only=True)["step"] == 1
+    with pytest.raises(FloatingPointError, match=f"{when}: reward: nan for a response to training prompt 10000"):
+        align(parameters(tiny, tmp_path / "out", method=method, domain="general"))
+    if method == "ppo":
+        assert torch.load(tmp_path / "out" / "checkpoints" / "ppo.pt", weights_only=True)["step"] == 1
+    elif method == "rloo":
+        assert last_checkpoint(tmp_path / "out")

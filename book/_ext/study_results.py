@@ -18,8 +18,9 @@ import shutil
 import statistics
 import zipfile
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import study_api
 import study_grading
@@ -32,14 +33,19 @@ import study_notes
 import study_pages
 import study_tables as tables
 import study_teaching
+import yaml
 from study_tables import POLICY_COLUMNS, short_commit, shown
 from study_words import dose_finding, finding, interval, ledger, question, throughput_finding, verdict_counts
 
 from tradeoffs.analysis.wording import headline
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from sphinx.application import Sphinx
     from sphinx.config import Config
+
+T = TypeVar("T")
 
 SCHEMA_VERSION = 1
 KEY = re.compile(r"\{\{\s*(\w+)\s*\}\}")
@@ -260,6 +266,18 @@ def stage(results: Results, target: Path, wanted: set[str]) -> list[str]:
     return missing
 
 
+def bibtex(cff: Path) -> str:
+    """The software's citation as an entry for BibTeX, in a block of code."""
+    told = yaml.safe_load(cff.read_text(encoding="utf-8"))
+    authors = " and ".join(
+        f"{{{a['name']}}}" if "name" in a else f"{a['family-names']}, {a['given-names']}" for a in told["authors"]
+    )
+    fields = {"title": f"{{{told['title']}}}", "author": authors, "version": told["version"]}
+    fields |= {"year": str(told["date-released"])[:4]} if "date-released" in told else {}
+    lines = ",\n".join(f"  {name} = {{{value}}}" for name, value in fields.items())
+    return f"```bibtex\n@software{{tradeoffs,\n{lines}\n}}\n```\n"
+
+
 def _data(results: Results, target: Path) -> None:
     """Write `data.md`, a list of all tables, and `results.zip`, which holds them and every record."""
     target.mkdir(parents=True, exist_ok=True)
@@ -300,7 +318,7 @@ def rows_published(folder: Path, target: Path) -> str:
     return " ".join(said + ([f"Published before rows were kept: {', '.join(lacking)}."] if there and lacking else []))
 
 
-def notice(results: Results, missing: list[str]) -> str:
+def notice(results: Results, missing: list[str], broken: Sequence[str] = ()) -> str:
     """Write the box that says what is missing or doubtful; empty where nothing is."""
     # the analysis knows no profile: its `make study` is that of these results
     commands = {None: results.command, "make study": results.command}
@@ -313,12 +331,29 @@ def notice(results: Results, missing: list[str]) -> str:
     items += [f"{unread}: `{results.command}`" for unread in results.unread]
     if missing:
         items.append(f"{', '.join(missing)}: `{results.command}`")
+    items += dict.fromkeys(broken)
     boxes = {"Not everything is measured yet": items, "Notes of the analysis": results.summary.get("warnings", [])}
     return "\n\n".join(
         f":::{{admonition}} {title}\n:class: warning\n" + "\n".join(f"- {line}" for line in lines) + "\n:::"
         for title, lines in boxes.items()
         if lines
     )
+
+
+def _or_absent(read: Callable[[Path], T], results: Path, part: str, unread: list[str]) -> T:
+    """Read what no profile owns from a folder of results; where that fails it is noted in `unread`, and all is as if nothing were there.
+
+    Args:
+        part: `learning` or `benchmarks`, the folder to which a failure is owed.
+    """
+    where = results / part if part == "benchmarks" else results
+    try:
+        return read(where)
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        unread.append(
+            f"`results/{part}` cannot be read ({type(error).__name__}: {error}); its tables name the commands that make it"
+        )
+        return read(where / "absent")
 
 
 def prepare(app: Sphinx, config: Config) -> None:
@@ -336,16 +371,18 @@ def prepare(app: Sphinx, config: Config) -> None:
     if results.reason is None:
         missing += [f"notebook {name}" for name in study_notebooks.stage(results.folder / "lab", source / "lab")]
     _data(results, source / "_results")
+    (source / "_results" / "bibtex.md").write_text(bibtex(source.parent / "CITATION.cff"), encoding="utf-8")
     study_teaching.stage(source)
     study_api.stage(source, source.parent / "src" / "tradeoffs")
+    broken: list[str] = []
     for chapter in (study_grading, study_measuring):
-        chapter.stage(folder / "benchmarks", source)
-    study_learning.stage(folder, source)
+        _or_absent(partial(chapter.stage, source=source), folder, "benchmarks", broken)
+    _or_absent(partial(study_learning.stage, source=source), folder, "learning", broken)
     text = (
         substitutions(results)
-        | study_learning.substitutions(folder)
-        | study_learning.budgets(folder, results.stages)
-        | study_measuring.answers(folder / "benchmarks")
+        | _or_absent(study_learning.substitutions, folder, "learning", broken)
+        | _or_absent(partial(study_learning.budgets, stages=results.stages), folder, "learning", broken)
+        | _or_absent(study_measuring.answers, folder, "benchmarks", broken)
         | {"profile": f"`{profile}`", "command": f"`{results.command}`", "launch": study_launch.links(source.parent)}
     )
     keys = {key for page in pages.values() for key in KEY.findall(page)}
@@ -368,7 +405,9 @@ def prepare(app: Sphinx, config: Config) -> None:
     unknown = sorted(keys - set(text) - {"notice"})
     if unknown and not results.reason:
         missing.append("values " + ", ".join(f"`{key}`" for key in unknown))
-    text |= dict.fromkeys(unknown, f"*not measured yet (`{results.command}`)*") | {"notice": notice(results, missing)}
+    text |= dict.fromkeys(unknown, f"*not measured yet (`{results.command}`)*") | {
+        "notice": notice(results, missing, broken)
+    }
     config.myst_substitutions = {**(config.myst_substitutions or {}), **text}
 
 

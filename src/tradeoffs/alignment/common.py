@@ -433,6 +433,15 @@ def _memory_advice(trainer: Trainer, reason: str) -> str:
     return text + f"accepts less, such as {max(1, size // 2)}, a smaller max_length, or max_new_tokens"
 
 
+@contextmanager
+def during(when: str) -> Iterator[None]:
+    """Say of a number that is none when it came up."""
+    try:
+        yield
+    except FloatingPointError as error:
+        raise FloatingPointError(f"{when}: {error}") from None
+
+
 def guard(trainer: Trainer) -> None:
     """Stop a trainer at a loss that is no number, naming the step and the sample."""
     compute = trainer.compute_loss

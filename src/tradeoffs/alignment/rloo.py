@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tradeoffs import processes
 from tradeoffs.alignment.common import (
     StepLog,
+    during,
     finish,
     judges,
     merged_copy,
@@ -105,7 +106,8 @@ def reinforce(
         def rated(completions: Sequence[Any], key: Sequence[int], completion_ids: Sequence[Any]) -> list[Reward]:
             if last["of"] is not completions:
                 texts = [completion[0]["content"] for completion in completions]
-                found = judgement.rewards(list(zip(key, texts, map(len, completion_ids), strict=True)))
+                with during(f"step {trainer.state.global_step + 1}"):
+                    found = judgement.rewards(list(zip(key, texts, map(len, completion_ids), strict=True)))
                 if parameters.shuffle_rewards:
                     found = shuffled(found, key, f"{parameters.seed}/{trainer.state.global_step}")
                 last["rewards"], last["of"] = found, completions

@@ -16,6 +16,7 @@ from tradeoffs import processes
 from tradeoffs.alignment.common import (
     Schedule,
     StepLog,
+    during,
     finish,
     judges,
     merged_copy,
@@ -118,7 +119,8 @@ def rounds(
         sampled = sum(row.prompt_tokens + row.tokens for row in responses)
         spent += sampled
         judged = functools.partial(rate, responses, examples, of.reward_model, of.base, here, parameters.workers)
-        rated = processes.main_first(judged)
+        with during(f"before the first step of round {number}"):
+            rated = processes.main_first(judged)
         rated = pool(rated) if pool else rated
         true = _worth(parameters, rated, angles, number, shuffle=False)
         worth = _worth(parameters, rated, angles, number, shuffle=parameters.shuffle_rewards)

@@ -419,7 +419,8 @@ class Server:
             os.close(process)
             ours.close()
         self._clear()
-        return {"status": status, "detail": detail, "seconds": seconds}
+        # Files of the environment are named from its root: where it lies is no part of a verdict, and differs between machines.
+        return {"status": status, "detail": detail.replace(f"{sys.prefix}/", ""), "seconds": seconds}
 
 
 def main() -> None:
