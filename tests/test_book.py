@@ -42,7 +42,7 @@ METRICS = {
     "prompt_tokens": ("tokens", 150.0),
 }
 ABSENT = "not measured yet"
-HEADLINE = "tokens per answer of other policies are lower for all 6 (farthest: sft-code ×0.500 [0.450 to 0.550])"
+HEADLINE = "An invented sentence about length: all ×{} as long."
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><path d="M0 9L9 0"/></svg>'
 
@@ -194,6 +194,7 @@ def write_summary(length_ratio: float, verdict: str) -> dict[str, Any]:
         "missing": [],
         "warnings": [],
         "hardware": "Example CPU, 2 cores, 8 GiB",
+        "headline": {"efficiency": "Speed: an invented sentence.", "answers": HEADLINE.format(length_ratio)},
     }
 
 
@@ -319,10 +320,10 @@ def test_with_results_nothing_is_missing(full: tuple[Path, dict[str, Text]]) -> 
     for name, page in pages.items():
         assert ABSENT not in page.text, name
         assert "Not everything is measured" not in page.text, name
-        assert "{{" not in page.text, name
+        assert not re.search(r"\{\{\s*\w+\s*\}\}", page.text), name
     assert "Example CPU" in pages["intro.html"].text
     assert "2026-11-23" in pages["intro.html"].text
-    assert HEADLINE in pages["intro.html"].text
+    assert HEADLINE.format(0.5) in pages["intro.html"].text and "Speed: an invented" in pages["intro.html"].text
 
 
 def test_the_benchmark_has_a_chapter_of_its_own_with_its_own_numbers(full: tuple[Path, dict[str, Text]]) -> None:
@@ -366,10 +367,8 @@ def test_numbers_and_wording_follow_the_results(full: tuple[Path, dict[str, Text
     shutil.rmtree(folder / "results")
     write_results(folder / "results/laptop", length_ratio=1.75, verdict="different")
     altered = build(folder)
-    assert HEADLINE not in altered["intro.html"].text
     assert (
-        HEADLINE.replace("lower", "higher").replace("×0.500 [0.450 to 0.550]", "×1.750 [1.575 to 1.925]")
-        in altered["intro.html"].text
+        HEADLINE.format(1.75) in altered["intro.html"].text and HEADLINE.format(0.5) not in altered["intro.html"].text
     )
     after = altered["results.html"].text
     assert "Longer than base: sft-code × 1.750" in after
@@ -527,7 +526,7 @@ def test_the_citation_comes_as_bibtex_too(full: tuple[Path, dict[str, Text]]) ->
     text = pages["reference.html"].text
     told = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert "@software{tradeoffs," in text and f"{{{{{told['title']}}}}}" in text
-    assert "Kendall's rank correlation" in text
+    assert "rank correlation of fitted and true utility" in text
 
 
 def test_every_public_function_is_in_the_reference(full: tuple[Path, dict[str, Text]]) -> None:

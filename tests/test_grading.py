@@ -208,7 +208,9 @@ def test_a_right_answer_passes_and_a_wrong_one_fails(grader: Grader) -> None:
 
 def test_a_verdict_does_not_tell_where_the_environment_lies(grader: Grader) -> None:
     (verdict,) = grader.grade([Job(0, 0, "import numpy\nraise RuntimeError(numpy.__file__)", TOY)])
-    assert verdict.detail.startswith("failed: lib/python") and verdict.detail.endswith("site-packages/numpy/__init__.py")
+    assert verdict.detail.startswith("failed: lib/python") and verdict.detail.endswith(
+        "site-packages/numpy/__init__.py"
+    )
 
 
 def test_the_same_answer_twice_runs_once_and_has_two_verdicts(grader: Grader) -> None:

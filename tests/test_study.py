@@ -490,6 +490,11 @@ def test_published_rows_are_analysed_and_published_again_without_a_stage(study: 
     shutil.rmtree(results / "rows")
     done = subprocess.run(words, cwd=place, env=study["project"].environment, capture_output=True, text=True)
     assert done.returncode == 2 and "make study PROFILE=smoke makes them" in done.stderr
+    record = json.loads((results / "record.json").read_text())
+    told = record["summary"]["headline"]
+    (results / "record.json").write_text(json.dumps(record | {"summary": record["summary"] | {"headline": {}}}))
+    assert subprocess.run([*words, "--sentences"], cwd=place, env=study["project"].environment).returncode == 0
+    assert json.loads((results / "record.json").read_text()) == record and len(told) == 3
 
 
 def test_the_book_is_rendered_from_the_results(study: dict[str, Any]) -> None:

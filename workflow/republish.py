@@ -13,7 +13,9 @@ from pathlib import Path
 from execute import execute, publish
 
 from tradeoffs.analysis.stage import as_published
+from tradeoffs.analysis.wording import headline
 from tradeoffs.profiles import Job
+from tradeoffs.records import read_record, write_record
 
 
 def main() -> int:
@@ -21,9 +23,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("profile", help="a folder in results/")
     parser.add_argument("--problems", default="", help="where the problem set lies here (default: where it lay then)")
+    parser.add_argument(
+        "--sentences",
+        action="store_true",
+        help="only write the record's three sentences anew, from its own numbers: needs no rows",
+    )
     a = parser.parse_args()
     results, work = Path("results", a.profile), Path("runs", a.profile, "republished")
     try:
+        if a.sentences:
+            record = read_record(results)
+            record.summary["headline"] = headline(record.summary)
+            write_record(results, record)
+            return 0
         parameters = as_published(results, str(work / "analyse"), a.problems)
     except (ValueError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -21,6 +21,7 @@ import study_tables as tables
 COMMAND = "python benchmarks/learning.py"
 COST = "python benchmarks/alignment.py"
 FIGURES = ("learning", "price", "dial", "plane", "curves_imitation", "curves_selection", "curves_reinforcement")
+FIGURES += ("evaluations_imitation",)
 DATA = (
     "effects",
     "dial",
@@ -30,6 +31,7 @@ DATA = (
     "curves_imitation",
     "curves_selection",
     "curves_reinforcement",
+    "evaluations_imitation",
 )
 LEVEL = 0.05
 # had other settings before, which had shown nothing; and another measure of their objective

@@ -37,8 +37,6 @@ import yaml
 from study_tables import POLICY_COLUMNS, short_commit, shown
 from study_words import dose_finding, finding, interval, ledger, question, throughput_finding, verdict_counts
 
-from tradeoffs.analysis.wording import headline
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -204,8 +202,8 @@ def substitutions(results: Results) -> dict[str, str]:
         if name.startswith("generate-")
     }
     text |= study_notes.notes(summary, found, probes) | {"control_note": study_notes.control(results.stages)}
-    # written anew, so that results whose rows are not here are told of in today's words too
-    text["headlines"] = "\n".join(f"- {sentence}" for sentence in headline(summary).values())
+    lines = (re.sub(r"^(\w+:)", r"**\1**", sentence) for sentence in summary.get("headline", {}).values())
+    text["headlines"] = "\n".join(f"- {line}" for line in lines)
     return {key: value for key, value in text.items() if value}
 
 
