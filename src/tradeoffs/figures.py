@@ -613,7 +613,7 @@ def evaluations(curves: pd.DataFrame) -> Figure:
         "reward": "reward",
         "response_tokens": "tokens a response",
         "entropy": "entropy (nats a token)",
-        "kl": "KL to the start (nats)",
+        "kl": "KL to start (nats)",
     }
     runs = list(dict.fromkeys(curves["run"]))
     figure, axes = _figure(0.5 + 1.35 * len(runs), len(labels), len(runs))
