@@ -834,7 +834,8 @@ def test_sentences_follow_the_data(runs: Path) -> None:
     assert "tokens per answer of other policies are lower for sft (" in texts["answers"]
     assert "not seen to differ for dpo (×" in texts["answers"]
     assert "the pass rate of other policies is higher for sft (" in texts["correctness"]
-    assert "points would usually be missed)" in texts["correctness"]
+    assert "not seen to differ for dpo (+1." in texts["correctness"]
+    assert " (true differences below about" in texts["correctness"]
     assert not any(mark in text for text in texts.values() for mark in "$\\{}_")
     summary["comparisons"]["dpo"]["seconds_per_correct"] |= {"low": None, "high": None}  # such as of two right answers
     assert "without a limit either way for dpo" in headline(summary)["correctness"]

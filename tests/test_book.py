@@ -320,7 +320,7 @@ def test_with_results_nothing_is_missing(full: tuple[Path, dict[str, Text]]) -> 
     for name, page in pages.items():
         assert ABSENT not in page.text, name
         assert "Not everything is measured" not in page.text, name
-        assert not re.search(r"\{\{\s*\w+\s*\}\}", page.text), name
+        assert "{{" not in page.text, name
     assert "Example CPU" in pages["intro.html"].text
     assert "2026-11-23" in pages["intro.html"].text
     assert HEADLINE.format(0.5) in pages["intro.html"].text and "Speed: an invented" in pages["intro.html"].text
@@ -523,7 +523,7 @@ def test_the_citation_comes_as_bibtex_too(full: tuple[Path, dict[str, Text]]) ->
     _, pages = full
     text = pages["reference.html"].text
     told = yaml.safe_load((ROOT / "CITATION.cff").read_text())
-    assert "@software{tradeoffs," in text and f"{{{{{told['title']}}}}}" in text
+    assert "@software{tradeoffs," in text and f"{{{told['title']}}}" in text
     assert "rank correlation of fitted and true utility" in text
 
 

@@ -20,19 +20,9 @@ import study_tables as tables
 
 COMMAND = "python benchmarks/learning.py"
 COST = "python benchmarks/alignment.py"
-FIGURES = ("learning", "price", "dial", "plane", "curves_imitation", "curves_selection", "curves_reinforcement")
-FIGURES += ("evaluations_imitation",)
-DATA = (
-    "effects",
-    "dial",
-    "directions",
-    "dominance",
-    "plane",
-    "curves_imitation",
-    "curves_selection",
-    "curves_reinforcement",
-    "evaluations_imitation",
-)
+CURVES = ("curves_imitation", "curves_selection", "curves_reinforcement", "evaluations_imitation")
+FIGURES = ("learning", "price", "dial", "plane", *CURVES)
+DATA = ("effects", "dial", "directions", "dominance", "plane", *CURVES)
 LEVEL = 0.05
 # had other settings before, which had shown nothing; and another measure of their objective
 TRIED_AGAIN, MEASURED_AGAIN = ("rsft", "rrhf", "ppo", "dpa", "rlvr"), ("dpa", "dpo-pairs")

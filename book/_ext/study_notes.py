@@ -21,11 +21,16 @@ def _names(names: Sequence[str]) -> str:
     return shown[0] if len(shown) == 1 else ", ".join(shown[:-1]) + f" and {shown[-1]}"
 
 
-def missed(summary: Summary) -> str:
-    """How large a difference of pass rates could have gone unseen, of aligned policies' where there are any."""
+def _changes(summary: Summary, metric: str) -> list[Mapping[str, Any]]:
+    """A metric's comparisons, those of aligned policies where there are any."""
     rows = summary.get("comparisons", {})
     aligned = [arm for arm in summary.get("aligned", []) if arm in rows]
-    rates = [rows[arm]["pass_rate"] for arm in aligned or rows if "pass_rate" in rows[arm]]
+    return [rows[arm][metric] for arm in aligned or rows if metric in rows[arm]]
+
+
+def missed(summary: Summary) -> str:
+    """How large a difference of pass rates could have gone unseen, of aligned policies' where there are any."""
+    rates = _changes(summary, "pass_rate")
     limits = [100 * rate["detectable"] for rate in rates if rate.get("detectable") is not None]
     if not limits:
         return "No pass rate was compared."
@@ -39,9 +44,7 @@ def unseen(summary: Summary, metric: str) -> str:
     A ratio is seen with a chance of 80 % where its logarithm is the sum of both quantiles, 1.96 and 0.84, in standard errors of which the
     interval spans 2 x 1.96; after adjustment for many comparisons it takes more.
     """
-    rows = summary.get("comparisons", {})
-    aligned = [arm for arm in summary.get("aligned", []) if arm in rows]
-    found = [rows[arm][metric] for arm in aligned or rows if metric in rows[arm]]
+    found = _changes(summary, metric)
     widths = [math.log(row["high"] / row["low"]) for row in found if row.get("low") and row.get("high")]
     if not widths:
         return "How near to one a ratio could lie unseen is not known: no interval has both limits."

@@ -272,7 +272,8 @@ def bibtex(cff: Path) -> str:
     )
     fields = {"title": f"{{{told['title']}}}", "author": authors, "version": told["version"]}
     fields |= {"year": str(told["date-released"])[:4]} if "date-released" in told else {}
-    lines = ",\n".join(f"  {name} = {{{value}}}" for name, value in fields.items())
+    # quotes and not a second pair of braces, which the pages' templates would take for a key
+    lines = ",\n".join(f'  {name} = "{value}"' for name, value in fields.items())
     return f"```bibtex\n@software{{tradeoffs,\n{lines}\n}}\n```\n"
 
 
@@ -338,20 +339,19 @@ def notice(results: Results, missing: list[str], broken: Sequence[str] = ()) -> 
     )
 
 
-def _or_absent(read: Callable[[Path], T], results: Path, part: str, unread: list[str]) -> T:
-    """Read what no profile owns from a folder of results; where that fails it is noted in `unread`, and all is as if nothing were there.
+def _or_absent(read: Callable[[Path], T], folder: Path, part: str, unread: list[str]) -> T:
+    """Read what no profile owns; where that fails it is noted in `unread`, and all is as if nothing were there.
 
     Args:
-        part: `learning` or `benchmarks`, the folder to which a failure is owed.
+        part: `learning` or `benchmarks`, the folder of results to which a failure is owed.
     """
-    where = results / part if part == "benchmarks" else results
     try:
-        return read(where)
+        return read(folder)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         unread.append(
             f"`results/{part}` cannot be read ({type(error).__name__}: {error}); its tables name the commands that make it"
         )
-        return read(where / "absent")
+        return read(folder / "absent")
 
 
 def prepare(app: Sphinx, config: Config) -> None:
@@ -374,13 +374,13 @@ def prepare(app: Sphinx, config: Config) -> None:
     study_api.stage(source, source.parent / "src" / "tradeoffs")
     broken: list[str] = []
     for chapter in (study_grading, study_measuring):
-        _or_absent(partial(chapter.stage, source=source), folder, "benchmarks", broken)
+        _or_absent(partial(chapter.stage, source=source), folder / "benchmarks", "benchmarks", broken)
     _or_absent(partial(study_learning.stage, source=source), folder, "learning", broken)
     text = (
         substitutions(results)
         | _or_absent(study_learning.substitutions, folder, "learning", broken)
         | _or_absent(partial(study_learning.budgets, stages=results.stages), folder, "learning", broken)
-        | _or_absent(study_measuring.answers, folder, "benchmarks", broken)
+        | _or_absent(study_measuring.answers, folder / "benchmarks", "benchmarks", broken)
         | {"profile": f"`{profile}`", "command": f"`{results.command}`", "launch": study_launch.links(source.parent)}
     )
     keys = {key for page in pages.values() for key in KEY.findall(page)}

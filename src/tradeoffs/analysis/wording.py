@@ -119,7 +119,7 @@ def _asked(summary: Mapping[str, Any], rows: Mapping[str, Any]) -> list[str]:
 
 
 def _whose(summary: Mapping[str, Any], rows: Mapping[str, Any]) -> str:
-    return "aligned policies" if set(_asked(summary, rows)) <= set(summary.get("aligned", [])) else "other policies"
+    return "aligned policies" if any(name in rows for name in summary.get("aligned", [])) else "other policies"
 
 
 def _said(change: Mapping[str, Any]) -> str:
