@@ -67,9 +67,9 @@ RUNS: dict[str, dict[str, Any]] = {
     | dict(angles=[-90.0, -60.0, -30.0, 0.0, 30.0, 60.0, 90.0], max_new_tokens=120, max_length=220)
     | dict(batch_size=28, token_budget=800_000, learning_rate=3e-3),
     "dpo": SAMPLED | dict(method="dpo", batch_size=4, learning_rate=1e-3),
-    # on real pairs, judged by pairs beyond the first 200
+    # on real pairs, judged by pairs beyond the first 200; they are long: two at a time take half the memory
     "dpo-pairs": dict(method="dpo", preferences=PAIRS, data_limit=200)
-    | dict(batch_size=4, token_budget=40_000, learning_rate=3e-4),
+    | dict(batch_size=4, micro_batch=2, token_budget=40_000, learning_rate=3e-4),
     "rrhf": SAMPLED | dict(method="rrhf", batch_size=4, prompts=32, samples=6, token_budget=36_000),
     "ppo": ONLINE | dict(method="ppo", token_budget=60_000, beta=0.02),
     "rloo": ONLINE | dict(method="rloo", token_budget=20_000),
