@@ -1,11 +1,13 @@
 """The engine's bookkeeping: what counts as output, how prompts become batches, where padding goes."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tradeoffs.inference import engine
 from tradeoffs.inference.engine import (
     STOP_TEXTS,
     Prompt,
@@ -207,3 +209,32 @@ def test_noise_and_largest_score_sample_from_the_softmax(top_p: float, expected:
     perturb = _noise([(n,) for n in range(20000)], 3, 0.7, top_p, torch.device("cpu"))
     drawn = torch.bincount(perturb(torch.zeros(1), scores).argmax(1), minlength=4) / 20000
     assert drawn.tolist() == pytest.approx(expected, abs=0.012)
+
+
+def test_a_batch_that_does_not_fit_into_memory_names_its_size_or_is_decoded_in_parts_with_the_same_tokens(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy, wanted = load(str(tiny)), prompts([9, 8, 8, 5, 3])
+    options: dict[str, Any] = {"max_new_tokens": 6, "temperature": 1.0, "batch_size": 5}
+    whole = {row.key: row.ids for rows in decode(policy, wanted, **options) for row in rows}
+    real, tried = engine.decode_batch, list[int]()
+
+    def small(policy: Any, batch: Any, **named: Any) -> Any:
+        tried.append(len(batch))
+        if len(batch) > room:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 12 bytes")
+        return real(policy, batch, **named)
+
+    monkeypatch.setattr(engine, "decode_batch", small)
+    room = 2
+    with pytest.raises(MemoryError, match=r"batch_size: 5 prompts of up to 9 tokens and 6 new .* such as 2"):
+        list(decode(policy, wanted, **options))
+    tried.clear()
+    (rows,) = decode(policy, wanted, **options, in_parts=True)
+    assert {row.key: row.ids for row in rows} == whole and tried == [5, 2, 2, 1]
+    assert (
+        len(list(decode(policy, wanted, **options | {"batch_size": 2}, in_parts=True))) == 3
+    )  # batches stay as planned
+    room = 0
+    with pytest.raises(MemoryError, match="max_new_tokens: prompts of up to 9 tokens"):
+        list(decode(policy, wanted, **options, in_parts=True))

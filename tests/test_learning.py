@@ -356,7 +356,5 @@ def test_evaluations_are_placed_by_the_tokens_before_them_and_averaged_over_seed
     assert found.loc[(found["measure"] == "kl") & found["shuffled"], "most"].tolist() == [0, 0.5, 1.0]
     assert learning.evaluations(steps[steps["kind"] != "evaluation"]).empty
     axes = figures.evaluations(found).axes
-    assert [axis.get_title(loc="left") for axis in axes][3] == "KL to start (nats)" and axes[
-        0
-    ].get_ylabel() == "dpo"
+    assert [axis.get_title(loc="left") for axis in axes][3] == "KL to start (nats)" and axes[0].get_ylabel() == "dpo"
     assert [len(axis.lines) for axis in axes] == [2, 2, 0, 2]

@@ -80,7 +80,13 @@ def evaluate(
         for k in range(samples)
     ]
     batches = decode(
-        policy, wanted, max_new_tokens=max_new_tokens, temperature=temperature, batch_size=together(policy), seed=seed
+        policy,
+        wanted,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        batch_size=together(policy),
+        seed=seed,
+        in_parts=True,
     )
     found = sorted((row for batch in batches for row in batch), key=lambda row: row.key)
     with judging(examples, of.reward_model, of.base, workers) as judgement:

@@ -12,6 +12,7 @@ padding (`slots` counts it), never output.
 from __future__ import annotations
 
 import functools
+import gc
 import hashlib
 import math
 import time
@@ -373,23 +374,54 @@ def decode(
     forced: bool = False,
     skip: frozenset[int] = frozenset(),
     on_token: Callable[[int], None] | None = None,
+    in_parts: bool = False,
 ) -> Iterator[list[Completion]]:
-    """Decode all prompts, a batch at a time, leaving out the batches whose numbers are in `skip` (done by an earlier run)."""
+    """Decode all prompts, a batch at a time, leaving out the batches whose numbers are in `skip` (done by an earlier run).
+
+    Args:
+        in_parts: decode a batch that does not fit into memory in parts that do; for who wants its rows and not its times.
+
+    Raises:
+        MemoryError: a batch does not fit, or with `in_parts` not even one row; the message says what to make smaller.
+    """
+    import torch
+    from accelerate.utils.memory import should_reduce_batch_size
+
+    together = batch_size
     for number, batch in enumerate(batches(prompts, batch_size)):
-        if number not in skip:
-            yield decode_batch(
-                policy,
-                batch,
-                max_new_tokens=max_new_tokens,
-                temperature=temperature,
-                top_p=top_p,
-                number=number,
-                seed=seed,
-                static=static,
-                compiled=compiled,
-                forced=forced,
-                on_token=on_token,
-            )
+        rows: list[Completion] = []
+        while number not in skip and len(rows) < len(batch):
+            part = batch[len(rows) : len(rows) + together]
+            try:
+                rows += decode_batch(
+                    policy,
+                    part,
+                    max_new_tokens=max_new_tokens,
+                    temperature=temperature,
+                    top_p=top_p,
+                    number=number,
+                    seed=seed,
+                    static=static,
+                    compiled=compiled,
+                    forced=forced,
+                    on_token=on_token,
+                )
+                continue
+            except RuntimeError as error:
+                if not should_reduce_batch_size(error):
+                    raise
+                # Handled after this block: until then the traceback holds the batch's tensors.
+                reason = str(error).strip().splitlines()[0]
+            what = f"prompts of up to {len(part[0].ids)} tokens and {max_new_tokens} new ones do not fit into memory ({reason}); accepts"
+            if len(part) == 1:
+                raise MemoryError(f"max_new_tokens: {what} less, or shorter prompts")
+            if not in_parts:
+                raise MemoryError(f"batch_size: {len(part)} {what} less, such as {len(part) // 2}")
+            together = len(part) // 2
+            gc.collect()
+            torch.cuda.empty_cache()  # does nothing where no GPU is used
+        if rows:
+            yield rows
 
 
 def synchronise(device: torch.device | str) -> None:

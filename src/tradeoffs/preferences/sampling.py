@@ -61,7 +61,7 @@ class Rated(Row):
 
 
 def together(policy: Policy) -> int:
-    """How many responses a policy samples at a time; which tokens they get does not depend on it."""
+    """How many responses a policy samples at a time, if they fit into memory; which tokens they get does not depend on it."""
     return SAMPLED_TOGETHER[policy.model.device.type]
 
 
@@ -117,6 +117,7 @@ def sample(
             seed=seed,
             skip=frozenset(done | set(range(len(plan))) - mine),
             on_token=lambda n: note(progress, f"token {n} of at most {max_new_tokens}"),
+            in_parts=True,
         ):
             append_jsonl(path, [_response(row) for row in rows])
             progress.update(len(rows))
@@ -167,6 +168,7 @@ def respond(
             batch_size=together(policy),
             seed=seed,
             on_token=on_token,
+            in_parts=True,
         )
         for row in rows
     }
