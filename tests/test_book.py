@@ -608,6 +608,14 @@ def test_notes_follow_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
     assert study_notes.tiers(rows(3, 1, 1)) == study_notes.tiers(rows(0, 0, 0)) == ""
     shares = {"a": {"cap_share": {"estimate": 0.9}}, "b": {"cap_share": {"estimate": 0.2}}}
     assert "More than half of the answers of `a` are cut" in study_notes.censored({"policies": shares})
+    compared = {
+        arm: {"tokens_per_s": {"estimate": 1.5, "low": 1.2, "high": 2.0, "kind": "ratio"}, "utilisation": {"estimate": used}}
+        for arm, used in (("a", 0.9), ("b", 0.5), ("c", None))
+    }
+    assert study_notes.padded({"comparisons": compared, "baseline": "sft"}) == (
+        "Tokens per second of `b` are ×\u00a01.500 (1.200 to 2.000) those of `sft`; had padding been counted as output, ×\u00a03.00."
+    )
+    assert study_notes.padded({"comparisons": {"c": compared["c"]}}) == ""
     assert "No policy has most" in study_notes.censored({"policies": {"b": shares["b"]}})
     taken_back = {"p_adjusted": 0.058, "reason": "p = 0.058 after adjustment for 13 comparisons"}
     ratios = {

@@ -240,6 +240,23 @@ def most_cut(summary: Summary) -> str:
     return f"of `{arm}` {interval(rows[arm]['cap_share'])}{told}."
 
 
+def padded(summary: Summary) -> str:
+    """For which policy it matters most to throughput whether padding counts as output."""
+    pairs = {
+        arm: (row["tokens_per_s"], row["utilisation"]["estimate"])
+        for arm, row in summary.get("comparisons", {}).items()
+        if row.get("tokens_per_s", {}).get("estimate") and row.get("utilisation", {}).get("estimate")
+    }
+    if not pairs:
+        return ""
+    arm = max(pairs, key=lambda name: abs(math.log(pairs[name][1])))
+    speed, used = pairs[arm]
+    return (
+        f"Tokens per second of `{arm}` are {interval(speed, change=True)} those of `{summary.get('baseline')}`; had padding been counted "
+        f"as output, ×\u00a0{number(speed['estimate'] / used)}."
+    )
+
+
 def one_family(families: int | None) -> str:
     """What one family of problems is worth in pass rate."""
     if not families:
@@ -327,6 +344,7 @@ def notes(summary: Summary, tables: Mapping[str, Rows], probes: Mapping[str, Seq
         "tiers_note": tiers(tables.get("verdicts", [])) or "Policies passed problems of every tier, or of none.",
         "censored_note": censored(summary),
         "most_cut_note": most_cut(summary),
+        "padded_note": padded(summary),
         "finding_acceptance": acceptance(tables.get("acceptance", []), draft, summary.get("aligned", [])),
         "finding_front": front(summary),
         **{
