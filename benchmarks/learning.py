@@ -33,7 +33,7 @@ from tradeoffs import figures
 from tradeoffs.alignment import align
 from tradeoffs.alignment.common import Judges, judges
 from tradeoffs.alignment.evaluation import HeldOut, evaluate, margins, nll
-from tradeoffs.analysis import learning
+from tradeoffs.analysis import learning, wilson
 from tradeoffs.models import Policy, load
 from tradeoffs.parameters import AlignParameters
 from tradeoffs.preferences.data import read_pairs
@@ -328,7 +328,15 @@ def fit_reward_models(seeds: Sequence[int], path: Path) -> None:
                     continue
                 model = fit(load("embedded"), kind, file, seed, shuffled=shuffled, limit=limit)
                 row = {"kind": kind, "data": name, "seed": seed, "shuffled": shuffled}
-                rows.append(row | {"accuracy": model.accuracy, "pairs": model.pairs} | model.correlations)
+                low, high = wilson((model.accuracy or 0.0) * model.pairs, model.pairs)
+                found = {
+                    "accuracy": model.accuracy,
+                    "low": low,
+                    "high": high,
+                    "longer": model.longer,
+                    "pairs": model.pairs,
+                }
+                rows.append(row | found | model.correlations)
                 print(f"reward model {rows[-1]}", flush=True)
                 write_text(path, pd.DataFrame(rows).to_csv(index=False))
 

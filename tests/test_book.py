@@ -609,7 +609,10 @@ def test_notes_follow_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
     shares = {"a": {"cap_share": {"estimate": 0.9}}, "b": {"cap_share": {"estimate": 0.2}}}
     assert "More than half of the answers of `a` are cut" in study_notes.censored({"policies": shares})
     compared = {
-        arm: {"tokens_per_s": {"estimate": 1.5, "low": 1.2, "high": 2.0, "kind": "ratio"}, "utilisation": {"estimate": used}}
+        arm: {
+            "tokens_per_s": {"estimate": 1.5, "low": 1.2, "high": 2.0, "kind": "ratio"},
+            "utilisation": {"estimate": used},
+        }
         for arm, used in (("a", 0.9), ("b", 0.5), ("c", None))
     }
     assert study_notes.padded({"comparisons": compared, "baseline": "sft"}) == (

@@ -104,6 +104,25 @@ def test_pairs_count_by_their_lead_in_nats_and_are_told_as_shares_besides() -> N
     assert study_learning.pairs_sentence({}) == ""
 
 
+def test_reward_models_stand_beside_a_judge_of_length_alone() -> None:
+    row = {"kind": "bradley-terry", "data": "own", "pairs": "40", "longer": "0.875"}
+    rows = [
+        row | {"seed": seed, "shuffled": shuffled, "accuracy": accuracy, "low": low, "high": high}
+        for seed, shuffled, accuracy, low, high in (
+            ("0", "False", "0.9", "0.8", "0.95"),
+            ("1", "False", "0.8", "0.7", "0.9"),
+            ("0", "True", "0.5", "0.4", "0.6"),
+        )
+    ]
+    assert study_learning.reward_table(rows)[1][2:] == ["85 % (70 to 95)", "50 %", "88 %", "40", "2", ""]
+    assert "85 % of 40 held-out pairs right (50 % after shuffled labels; a judge of length alone 88 %)" in (
+        study_learning.reward_sentence(rows)
+    )
+    without = [{name: r[name] for name in r if name not in ("low", "high", "longer")} for r in rows]  # of an older form
+    assert study_learning.reward_table(without)[1][2:5] == ["85 %", "50 %", "–"]
+    assert study_learning.reward_sentence(without).endswith("right (50 % after shuffled labels).")
+
+
 def test_where_runs_were_made_is_told_by_machine() -> None:
     cpu = {"accelerator": None, "hardware": "Some CPU", "cores": 1, "created_utc": "2026-11-25T01:00:00+00:00"}
     gpu = cpu | {"accelerator": "NVIDIA H200", "created_utc": "2026-11-26T01:00:00+00:00"}

@@ -23,7 +23,7 @@ from tradeoffs.preferences.reward_model import (
     hold_out,
     load_or_fit,
     own_ratings,
-    ranked_right,
+    rated_pairs,
     spoil,
 )
 from tradeoffs.preferences.rewards import verbosity
@@ -179,8 +179,8 @@ def test_one_prompt_cannot_be_learnt_from_and_tested_on() -> None:
 
 def test_responses_are_compared_within_their_prompt() -> None:
     rated = np.array([90, 10, 50, 50, 30, np.nan])
-    predicted = np.array([3.0, 1.0, 0.0, 9.0, 5.0, 0.0])
-    assert ranked_right(["p", "p", "q", "q", "q", "q"], predicted, rated) == [True, False, True]
+    assert rated_pairs(["p", "p", "q", "q", "q", "q"], rated) == [(0, 1), (2, 4), (3, 4)]
+    assert rated_pairs(["p", "q", "p"], np.array([10, 50, 90])) == [(2, 0)]
 
 
 def test_planted_ratings_are_found_and_shuffled_ones_are_not(
@@ -196,6 +196,7 @@ def test_planted_ratings_are_found_and_shuffled_ones_are_not(
     data = write(tmp_path / "ratings.jsonl", rows)
     found = fit(policy, "attributes", data)
     assert found.accuracy is not None and found.accuracy > 0.9 and found.pairs == 20
+    assert found.longer is not None and found.longer < 0.5  # low ratings are negative, a sign more
     assert min(r or 0 for r in found.correlations.values()) > 0.95
     ahead = found.rate(np.array([4 * planted, -4 * planted]), ("helpfulness", "verbosity"))
     assert ahead[0, 0] > 75 > 25 > ahead[1, 0] and ahead[1, 1] > 75 > 25 > ahead[0, 1]
@@ -209,6 +210,7 @@ def test_planted_pairs_are_found_and_shuffled_ones_are_not(planted: np.ndarray, 
     data = write(tmp_path / "pairs.jsonl", rows)
     found = fit(policy, data=data)
     assert found.accuracy is not None and found.accuracy > 0.95 and found.pairs == 20
+    assert found.longer == 0  # the rejected one has a sign more: a judge of length would take it each time
     assert np.mean([fit(policy, data=data, seed=s, shuffled=True).accuracy or 0 for s in range(8)]) == pytest.approx(
         0.5, abs=0.3
     )
@@ -217,7 +219,7 @@ def test_planted_pairs_are_found_and_shuffled_ones_are_not(planted: np.ndarray, 
 def test_ratings_without_helpfulness_have_no_accuracy(planted: np.ndarray, policy: Policy, tmp_path: Path) -> None:
     rows = [{"prompt": f"q{i % 20}", "response": f"{i % 7} {i}", "honesty": 10 * (i % 7)} for i in range(60)]
     found = fit(policy, "attributes", write(tmp_path / "ratings.jsonl", rows))
-    assert found.accuracy is None and found.pairs == 0 and found.attributes == ("honesty",)
+    assert found.accuracy is None and found.longer is None and found.pairs == 0 and found.attributes == ("honesty",)
 
 
 # ---------------------------------------------------------------- the project's own pairs

@@ -104,15 +104,28 @@ def reward_table(rows: list[dict[str, str]]) -> tables.Table:
     groups: dict[tuple[str, str], dict[bool, list[dict[str, str]]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         groups[row["kind"], row["data"]][row["shuffled"] == "True"].append(row)
-    head = ["Reward model", "Data", "Held-out pairs right", "Shuffled labels", "Pairs", "Seeds", "Correlations"]
+    head = [
+        "Reward model",
+        "Data",
+        "Held-out pairs right",
+        "Shuffled labels",
+        "The longer one is the better",
+        "Pairs",
+        "Seeds",
+        "Correlations",
+    ]
+    counted = ("kind", "data", "seed", "shuffled", "accuracy", "low", "high", "longer", "pairs")
     body = []
     for (kind, data), of in groups.items():
         if not of[False]:
             continue
-        accuracies = [_mean(of[shuffled], "accuracy") for shuffled in (False, True)]
-        named = [name for name in of[False][0] if name not in ("kind", "data", "seed", "shuffled", "accuracy", "pairs")]
+        accuracies = [_mean(of[shuffled], "accuracy") for shuffled in (False, True)] + [_mean(of[False], "longer")]
+        named = [name for name in of[False][0] if name not in counted]
         found = [f"{name} {_mean(of[False], name):.2f}" for name in named if not math.isnan(_mean(of[False], name))]
         shares = ["–" if math.isnan(a) else f"{100 * a:.0f} %" for a in accuracies]
+        limits = [(float(row["low"]), float(row["high"])) for row in of[False] if row.get("low") and row.get("high")]
+        if limits:
+            shares[0] += f" ({100 * min(low for low, _ in limits):.0f} to {100 * max(high for _, high in limits):.0f})"
         body.append([f"`{kind}`", data, *shares, of[False][0]["pairs"], str(len(of[False])), ", ".join(found)])
     return [head, *body] if body else []
 
@@ -265,9 +278,10 @@ def _beside_start(rows: list[dict[str, str]], steered: list[dict[str, str]]) -> 
 def reward_sentence(rows: list[dict[str, str]]) -> str:
     """Say how well the reward models rank."""
     parts = []
-    for kind, data, right, shuffled, pairs, *_ in reward_table(rows)[1:]:
+    for kind, data, right, shuffled, longer, pairs, *_ in reward_table(rows)[1:]:
         of = "the project’s own pairs" if data == "own" else data
-        parts.append(f"on {of} {kind} ranks {right} of {pairs} held-out pairs right ({shuffled} after shuffled labels)")
+        part = f"on {of} {kind} ranks {right.split(' (')[0]} of {pairs} held-out pairs right ({shuffled} after shuffled labels"
+        parts.append(part + ("" if longer == "–" else f"; a judge of length alone {longer}") + ")")
     text = "; ".join(parts)
     return text[:1].upper() + text[1:] + "." if parts else ""
 

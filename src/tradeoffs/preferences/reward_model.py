@@ -65,6 +65,8 @@ class RewardModel(NamedTuple):
         correlations: Pearson's r on held-out ratings, for each attribute (None where it is not defined); empty for `bradley-terry`.
         data: what it was fitted on, as `tradeoffs.preferences.data.identify` says; "" for the project's own.
         left_out: rows not fitted or tested on, and why; `too long` for the backbone's context.
+        longer: share of those held-out pairs whose better response has more characters, an equal length counting half: what a judge of
+            length alone would reach. A reward model that does no better may have learnt nothing else.
     """
 
     kind: str
@@ -76,6 +78,7 @@ class RewardModel(NamedTuple):
     correlations: dict[str, float | None]
     data: str
     left_out: dict[str, int]
+    longer: float | None = None
 
     def rate(self, features: NDArray[np.float64], attributes: Sequence[str]) -> NDArray[np.float64]:
         """Rate responses from 0 to 100.
@@ -284,6 +287,7 @@ def _fit_pairs(policy: Policy, data: str, seed: int, shuffled: bool, limit: int 
     fits = np.flatnonzero((good >= 0) & (bad >= 0))
     held_out = hold_out([pairs[i][0] for i in fits]) if data else fits >= learn
     weights, bias, accuracy = bradley_terry(found[good[fits]], found[bad[fits]], held_out, seed, shuffled)
+    tested = [pairs[i] for i in fits[held_out]]
     return RewardModel(
         "bradley-terry",
         ("helpfulness",),
@@ -294,7 +298,15 @@ def _fit_pairs(policy: Policy, data: str, seed: int, shuffled: bool, limit: int 
         {},
         identify(data),
         left_out | {"too long": len(pairs) - len(fits)},
+        _longer([(len(better), len(worse)) for _, better, worse in tested]),
     )
+
+
+def _longer(lengths: Sequence[tuple[int, int]]) -> float | None:
+    """Of pairs of lengths, the better response's first, in how many it is the longer one; equal ones count half."""
+    if not lengths:
+        return None
+    return sum((better > worse) + 0.5 * (better == worse) for better, worse in lengths) / len(lengths)
 
 
 def own_ratings(policy: Policy, seed: int) -> tuple[Ratings, NDArray[np.bool_]]:
@@ -319,21 +331,19 @@ def own_ratings(policy: Policy, seed: int) -> tuple[Ratings, NDArray[np.bool_]]:
     return Ratings(texts, ("helpfulness", "coherence", "verbosity"), np.array(ratings), {}), np.array(held_out)
 
 
-def ranked_right(
-    questions: Sequence[Question], predicted: NDArray[np.float64], rated: NDArray[np.float64]
-) -> list[bool]:
-    """For each two responses to one prompt whose ratings differ, whether the predictions rank them alike.
+def rated_pairs(questions: Sequence[Question], rated: NDArray[np.float64]) -> list[tuple[int, int]]:
+    """Each two responses to one prompt whose ratings differ, as numbers of rows, the better one first.
 
     Args:
         questions: the prompts, shape (n,).
-        predicted, rated: shape (n,); NaN where a rating is missing.
+        rated: shape (n,); NaN where a rating is missing.
     """
     groups: dict[str, list[int]] = defaultdict(list)
     for i, question in enumerate(questions):
         if rated[i] == rated[i]:
             groups[json.dumps(question)].append(i)
     return [
-        bool((predicted[i] - predicted[j]) * (rated[i] - rated[j]) > 0)
+        (i, j) if rated[i] > rated[j] else (j, i)
         for group in groups.values()
         for i, j in itertools.combinations(group, 2)
         if rated[i] != rated[j]
@@ -357,21 +367,23 @@ def _fit_ratings(policy: Policy, data: str, seed: int, shuffled: bool, limit: in
         learn = np.flatnonzero(~held_out)
         taught[learn] = ratings[np.random.default_rng(seed).permutation(learn)]
     head = fit_attributes(found, taught, attributes, held_out)
-    right: list[bool] = []
+    pairs: list[tuple[int, int]] = []
     if "helpfulness" in attributes:
         column = attributes.index("helpfulness")
         tested = np.flatnonzero(held_out)
-        right = ranked_right([asked[i] for i in tested], found[tested] @ head.weights[column], ratings[tested, column])
+        pairs = rated_pairs([asked[i] for i in tested], ratings[tested, column])
+        predicted, lengths = found[tested] @ head.weights[column], [len(texts[fits[i]][1]) for i in tested]
     return RewardModel(
         "attributes",
         head.attributes,
         head.weights.tolist(),
         head.bias.tolist(),
-        sum(right) / len(right) if right else None,
-        len(right),
+        sum(predicted[better] > predicted[worse] for better, worse in pairs) / len(pairs) if pairs else None,
+        len(pairs),
         head.correlations,
         identify(data),
         left_out | {"too long": len(texts) - len(fits)},
+        _longer([(lengths[better], lengths[worse]) for better, worse in pairs]),
     )
 
 
