@@ -87,14 +87,14 @@ def assert_equal(one: Path, other: Path) -> None:
 
 
 @contextmanager
-def killed_at(step: int) -> Iterator[None]:
-    """Within this context a trainer dies when it has done that many steps."""
+def killed_at(step: int, round: int = 1) -> Iterator[None]:
+    """Within this context a trainer dies when it has done that many steps of a round."""
     from tradeoffs.alignment.common import StepLog
 
     original = StepLog.on_step_begin
 
     def dies(self: Any, args: Any, state: Any, control: Any, **more: Any) -> None:
-        if state.global_step == step:
+        if (self.round, state.global_step) == (round, step):
             raise KeyboardInterrupt
         original(self, args, state, control, **more)
 
@@ -204,6 +204,40 @@ def test_an_interrupted_budget_is_taken_up_where_it_was_left(tiny: Path, tmp_pat
         run(tiny, tmp_path / "cut", name, **asked)
     assert_equal(tmp_path / "whole", run(tiny, tmp_path / "cut", name, **asked))
     assert evaluated(tmp_path / "cut") == evaluated(tmp_path / "whole")  # nothing twice, and the same
+
+
+@pytest.mark.parametrize("name", ["dpo", "rrhf"])
+@pytest.mark.parametrize("step", [0, 1])
+def test_a_run_killed_in_its_second_round_goes_on_to_the_same_adapter(
+    tiny: Path, tmp_path: Path, name: str, step: int
+) -> None:
+    asked = dict(rounds=2, evaluations=2, evaluation_prompts=2)
+    run(tiny, tmp_path / "whole", name, **asked)
+    with killed_at(step, round=2):
+        run(tiny, tmp_path / "cut", name, **asked)
+    sampled = tmp_path / "cut" / "round-2" / "responses.jsonl"
+    before = sampled.read_text()
+    assert_equal(tmp_path / "whole", run(tiny, tmp_path / "cut", name, **asked))
+    assert [row.step for row in rows(tmp_path / "cut")] == [1, 2, 3, 4] and sampled.read_text() == before
+    every = read_rows(tmp_path / "cut" / "steps.jsonl", TrainingStep)
+    assert [row.round for row in every if row.kind == "round"] == [1, 2]
+    assert evaluated(tmp_path / "cut") == evaluated(tmp_path / "whole")
+
+
+def test_dpo_on_pairs_of_a_file_goes_on_to_the_same_adapter_and_micro_batches_change_nothing(
+    tiny: Path, tmp_path: Path
+) -> None:
+    pairs = [{"prompt": f"Count to {n}.", "chosen": "1 " * n, "rejected": f"no {n}"} for n in range(2, 9)]
+    file = tmp_path / "pairs.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in pairs))
+    asked = dict(preferences=str(file), steps=3)
+    whole = run(tiny, tmp_path / "whole", "dpo", **asked)
+    with killed_at(2):
+        run(tiny, tmp_path / "cut", "dpo", **asked)
+    assert len(rows(tmp_path / "cut")) == 2
+    assert_equal(whole, run(tiny, tmp_path / "cut", "dpo", **asked))
+    assert_close(whole, run(tiny, tmp_path / "micro", "dpo", micro_batch=2, **asked))
+    assert rows(whole)[0].loss == pytest.approx(0.693147, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", ["sft", "dpo", "ppo"])
