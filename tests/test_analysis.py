@@ -175,7 +175,11 @@ def test_one_family_gives_no_interval() -> None:
 
 def test_sign_flip_test_counts_the_flips() -> None:
     # Four families all up by one: 2 of 16 flips are as extreme.
-    assert sign_flip_p(np.array([1.0, 1, 1, 1, 0, 0]), 40_000, rng()) == pytest.approx(0.125, abs=0.01)
+    assert sign_flip_p(np.array([1.0, 1, 1, 1, 0, 0]), 10, rng()) == 0.125  # 2 of the 16 flips, all looked at
+    assert sign_flip_p(np.array([1.0, 1, -1, 3]), 10, rng()) == 0.5  # 4 and 6, and their negatives: 8 of 16
+    alike = np.ones(20)
+    alike[:7] = -1  # 13 of 20 heads or more, or as few
+    assert sign_flip_p(alike, 40_000, rng()) == pytest.approx(0.263, abs=0.01)
     assert sign_flip_p(np.zeros(5), 100, rng()) == 1
 
 
@@ -413,7 +417,7 @@ def test_a_pass_rate_that_never_changes_has_a_slope_without_an_interval() -> Non
 
 
 def test_a_share_has_no_limit_below_none_or_above_all() -> None:
-    found = with_wilson({"estimate": 0.01, "low": -0.02, "high": 1.01}, 1, 100)
+    found = with_wilson({"estimate": 0.01, "low": -0.02, "high": 1.01}, 100)
     assert (found["low"], found["high"]) == (0.0, 1.0)
 
 
@@ -491,7 +495,7 @@ def test_groups_keep_order_and_counts() -> None:
     rows = answers([1, 0, 0, 0]).assign(
         arm=pd.Categorical(["x"] * 4, ["x", "y"]), library=pd.Series(["A", "A", "B", None], dtype=object)
     )
-    table = group_table(rows, "library", resampling(rows))
+    table = group_table(rows, "library", 200, 0)
     assert table[["library", "answers", "passed"]].to_numpy().tolist() == [["A", 2, 1], ["B", 1, 0]]
     assert tuple(table.loc[1, ["low", "high"]]) == pytest.approx(wilson(0, 1))  # one family shows no spread
 

@@ -208,13 +208,13 @@ def test_c4_needs_dpo_and_more_seeds_than_one() -> None:
     assert claims.c4(unclear).verdict == claims.UNTESTABLE  # not seeing a change is not showing that there is none
 
 
-def graded(passed: dict[str, int], problems: int) -> pd.DataFrame:
+def graded(passed: dict[str, int], problems: int, trainings: int = 2) -> pd.DataFrame:
     rows = [
         {"arm": arm, "problem_id": n, "family": f"f{n}", "status": "passed" if n < right else "failed", "tokens": 10}
         for arm, right in passed.items()
         for n in range(problems)
     ]
-    return pd.DataFrame(rows)
+    return pd.concat([pd.DataFrame(rows).assign(seed=seed) for seed in range(trainings)], ignore_index=True)
 
 
 @pytest.mark.parametrize(
@@ -224,6 +224,26 @@ def graded(passed: dict[str, int], problems: int) -> pd.DataFrame:
 def test_c8_is_a_test_of_non_inferiority(dpa: int, dpo: int, problems: int, expected: str) -> None:
     assert claims.c8(graded({"a": dpa, "b": dpo}, problems), "a", "b", 500, 0).verdict == expected
     assert claims.c8(graded({"a": dpa}, problems), "a", "", 500, 0).verdict == claims.UNMEASURED
+    once = claims.c8(graded({"a": dpa, "b": dpo}, problems, trainings=1), "a", "b", 500, 0)
+    assert once.verdict == claims.UNTESTABLE and "One training of each allows no claim." in once.measured
+
+
+def test_c8_is_not_sure_of_what_few_problems_cannot_show() -> None:
+    """No right answer on either side, or two lost of 297, fits a loss beyond the margin of 2 points."""
+    nothing = claims.c8(graded({"a": 0, "b": 0}, 64), "a", "b", 500, 0)
+    assert nothing.verdict == claims.UNTESTABLE and "+0.0 points (-5.7 to 5.7)" in nothing.measured
+    two = claims.c8(graded({"a": 1, "b": 3}, 297), "a", "b", 500, 0)
+    assert two.verdict == claims.UNTESTABLE and "-0.7 points (-2.4 to" in two.measured
+
+
+def test_c8_holds_the_luck_of_training() -> None:
+    rows = graded({"a": 300, "b": 300}, 900, trainings=3)
+    assert claims.c8(rows, "a", "b", 500, 0).verdict == claims.SUPPORTED
+    for seed, right in enumerate((240, 300, 360)):  # 20 points apart, none on average
+        rows.loc[rows["arm"].eq("a") & rows["seed"].eq(seed), "status"] = [
+            "passed" if n < right else "failed" for n in range(900)
+        ]
+    assert claims.c8(rows, "a", "b", 500, 0).verdict == claims.UNTESTABLE
 
 
 def test_c8_compares_at_matched_length_too() -> None:
@@ -253,7 +273,7 @@ def test_more_splits_of_the_same_responses_do_not_narrow_a_range() -> None:
 
 def test_the_ledger_is_whole_with_nothing_measured(tmp_path: Path) -> None:
     found = claims.ledger(
-        graded({}, 0).reindex(columns=["arm", "problem_id", "family", "status", "tokens"]), str(tmp_path)
+        graded({}, 0).reindex(columns=["arm", "problem_id", "family", "status", "tokens", "seed"]), str(tmp_path)
     )
     table = found["claims"].set_index("claim")
     assert list(table.index) == [f"c{n}" for n in range(1, 11)]

@@ -224,6 +224,34 @@ def test_a_run_killed_in_its_second_round_goes_on_to_the_same_adapter(
     assert evaluated(tmp_path / "cut") == evaluated(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("name", ["rloo", "rlvr"])
+def test_a_run_killed_in_its_second_pass_over_the_prompts_goes_on_to_the_same_adapter(
+    tiny: Path, tmp_path: Path, name: str
+) -> None:
+    """Four prompts, two a step: the third step begins the second pass."""
+    run(tiny, tmp_path / "whole", name, steps=5)
+    with killed_at(3):
+        run(tiny, tmp_path / "cut", name, steps=5)
+    assert_equal(tmp_path / "whole", run(tiny, tmp_path / "cut", name, steps=5))
+
+
+@pytest.mark.parametrize("name", ["sft", "ppo", "rloo", "rsft"])
+def test_a_run_killed_before_its_record_is_written_trains_no_step_again(
+    tiny: Path, once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def dies() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tradeoffs.alignment.run.provenance", dies)
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny, tmp_path / "cut", name)
+    monkeypatch.undo()
+    before = (tmp_path / "cut" / "steps.jsonl").read_text()
+    assert_equal(once / name, run(tiny, tmp_path / "cut", name))
+    assert (tmp_path / "cut" / "steps.jsonl").read_text() == before
+    assert not list((tmp_path / "cut").rglob("checkpoint*"))
+
+
 def test_dpo_on_pairs_of_a_file_goes_on_to_the_same_adapter_and_micro_batches_change_nothing(
     tiny: Path, tmp_path: Path
 ) -> None:

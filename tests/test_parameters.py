@@ -24,6 +24,12 @@ REFUSED = [
     ("align", {"steps": 0}, "steps: got 0; accepts integer >= 1"),
     ("align", {"method": "grpo"}, "method: got 'grpo'; accepts one of 'sft', 'ppo', 'rloo', 'dpo'"),
     ("align", {"method": "rloo", "samples": 3}, "batch_size: got 8; accepts multiples of samples = 3"),
+    ("align", {"method": "rloo", "samples": 4, "prompts": 1}, "prompts: got 1; accepts at least the 2 whose 4 samples"),
+    (
+        "align",
+        {"method": "rsft", "prompts": 8, "samples": 2, "max_new_tokens": 100, "rounds": 2, "token_budget": 3000},
+        "token_budget: got 3000; 2 samples of each of 8 prompts may take 1600 tokens and more in each of 2 rounds",
+    ),
     ("align", {"method": "rrhf", "samples": 1}, "samples: got 1; accepts at least 2 with rrhf, which compares them"),
     ("align", {"evaluations": 3, "accelerate": "a.yaml"}, "evaluations: got 3; accepts 0 with accelerate"),
     ("align", {"learning_rate": 2.0}, "learning_rate: got 2.0; accepts number > 0 and <= 1"),

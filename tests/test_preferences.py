@@ -268,7 +268,7 @@ def test_ratings_without_any_are_refused(tmp_path: Path) -> None:
         (
             read_ratings,
             WHOLE,
-            r"ratings: .*line 1: holds pairs \(keys chosen, rejected\), not ratings; accepts prompt/response",
+            r"reward_data: .*line 1: holds pairs \(keys chosen, rejected\), not ratings; accepts prompt/response",
         ),
         (read_pairs, RATED, r"preferences: .*line 1: holds ratings .*, not pairs; accepts prompt/chosen/rejected"),
         (read_pairs, {"prompt": "q", "completion": "a"}, "holds instructions"),

@@ -331,7 +331,7 @@ def test_pairs_longer_than_the_context_are_left_out_and_counted(policy: Policy, 
         ({"kind": "attributes", "data": "pairs.jsonl"}, "holds pairs"),
         ({"data": "ratings.jsonl"}, "holds ratings"),
         ({"data": "missing.jsonl"}, "got '.*missing.jsonl'; accepts"),
-        ({"kind": "attributes", "data": "hh-rlhf"}, "ratings: hh-rlhf holds pairs"),
+        ({"kind": "attributes", "data": "hh-rlhf"}, "reward_data: hh-rlhf holds pairs"),
         ({"data": "pairs.jsonl"}, "got 1 prompt within"),
     ],
 )

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from study_words import interval, number, probability
+from study_words import finding, interval, number, probability
 
 Summary = Mapping[str, Any]
 Rows = Sequence[Mapping[str, str]]
@@ -35,7 +35,14 @@ def missed(summary: Summary) -> str:
     if not limits:
         return "No pass rate was compared."
     low, high = (f"{limit:.1f}" for limit in (min(limits), max(limits)))
-    return f"True differences below {low if low == high else f'{low} to {high}'} points would usually be missed."
+    told = f"True differences below {low if low == high else f'{low} to {high}'} points would usually be missed."
+    rate = summary.get("policies", {}).get(summary.get("baseline", ""), {}).get("pass_rate", {}).get("estimate")
+    if rate is not None and 100 * rate < min(limits):
+        told += (
+            f" The baseline passes {number(100 * rate)} %, which is less: no loss of right answers could have been seen here, "
+            "not even of all, but only a gain."
+        )
+    return told
 
 
 def unseen(summary: Summary, metric: str) -> str:
@@ -329,11 +336,61 @@ def control(stages: Mapping[str, Any]) -> str:
     )
 
 
-def notes(summary: Summary, tables: Mapping[str, Rows], probes: Mapping[str, Sequence[float]]) -> dict[str, str]:
+def against_control(summary: Summary) -> str:
+    """How long and how right aligned policies' answers are beside those of a control that learnt no reward."""
+    parts = []
+    for name, change in summary.get("against_control", {}).items():
+        told = f"Beside `{name}`, tokens an answer. {finding('tokens_per_answer', change, name)}"
+        shorter = [
+            arm
+            for arm, row in change.items()
+            if row["tokens_per_answer"].get("verdict") != "lower"
+            and summary.get("comparisons", {}).get(arm, {}).get("tokens_per_answer", {}).get("verdict") == "lower"
+        ]
+        if shorter:
+            told += (
+                f" {_names(shorter)} answer{'s' * (len(shorter) == 1)} with fewer tokens than the baseline, but not with fewer than the "
+                "control, so that this is not shown to be owed to a reward."
+            )
+        parts.append(f"{told} Pass rate. {finding('pass_rate', change, name)}")
+    return " ".join(parts)
+
+
+def trainings(summary: Summary, seeds: Sequence[int]) -> str:
+    """Whether the luck of training is in the intervals, and how far another training moved a policy's length."""
+    if not seeds:
+        return ""
+    if len(seeds) == 1:
+        return (
+            f"Each policy was trained once (seed {seeds[0]}): intervals are over problems alone, and a difference between two policies may "
+            "be one between two trainings."
+        )
+    moved = {
+        arm: row["tokens_per_answer"]["seeds"]
+        for arm, row in summary.get("comparisons", {}).items()
+        if all(row.get("tokens_per_answer", {}).get("seeds") or [None])
+    }
+    told = f"Each policy was trained {len(seeds)} times, and intervals hold the luck of training."
+    if not moved:
+        return told
+    arm = max(moved, key=lambda name: max(moved[name]) / min(moved[name]))
+    least, most = min(moved[arm]), max(moved[arm])
+    return (
+        f"{told} It moved the length of `{arm}` most, from ×\u00a0{least:.2f} to ×\u00a0{most:.2f} of the baseline’s."
+    )
+
+
+def notes(
+    summary: Summary,
+    tables: Mapping[str, Rows],
+    probes: Mapping[str, Sequence[float]],
+    seeds: Sequence[int] = (),
+) -> dict[str, str]:
     """All of them by the name that pages give them."""
     draft = summary.get("baseline", "")
     return {
         "missed_note": missed(summary),
+        "trainings_note": trainings(summary, seeds),
         "unsettled_note": unsettled(summary),
         "many_note": many(summary),
         "drift_note": drift(probes),
@@ -345,6 +402,7 @@ def notes(summary: Summary, tables: Mapping[str, Rows], probes: Mapping[str, Seq
         "censored_note": censored(summary),
         "most_cut_note": most_cut(summary),
         "padded_note": padded(summary),
+        "against_control_note": against_control(summary),
         "finding_acceptance": acceptance(tables.get("acceptance", []), draft, summary.get("aligned", [])),
         "finding_front": front(summary),
         **{

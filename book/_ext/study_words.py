@@ -117,7 +117,8 @@ def finding(metric: str, comparisons: Mapping[str, Mapping[str, Value]], baselin
         verdict = str(value.get("verdict") or "not measured")
         shown = (policy, interval(value, change=True))
         told = words.get(verdict, verdict.capitalize())
-        if told == SAME and value.get("low") is None and value.get("high") is None:
+        ratio = "ratio" in (value.get("kind"), value.get("unit"))
+        if told == SAME and value.get("high") is None and (value.get("low") is None or (ratio and not value["low"])):
             told = BOUNDLESS  # some resamples have no right answer: neither a difference nor none can be seen
         groups.setdefault(told, []).append(shown)
     return _sentence(groups, [SAME, BOUNDLESS], brief)

@@ -275,6 +275,18 @@ class AlignParameters(Parameters):
             raise ValueError(f"samples: got {self.samples}; accepts at least 2 with {self.method}, which compares them")
         if on_line and self.batch_size % self.samples:
             raise ValueError(f"batch_size: got {self.batch_size}; accepts multiples of samples = {self.samples}")
+        if on_line and self.prompts * self.samples < self.batch_size:
+            raise ValueError(
+                f"prompts: got {self.prompts}; accepts at least the {self.batch_size // self.samples} whose {self.samples} samples make a "
+                f"batch of {self.batch_size}"
+            )
+        asked = self.prompts * (self.angles_per_prompt if self.method == "dpa" else 1)
+        least = asked * self.samples * self.max_new_tokens
+        if self.in_rounds and self.token_budget and least * self.rounds >= self.token_budget:
+            raise ValueError(
+                f"token_budget: got {self.token_budget}; {self.samples} samples of each of {asked} prompts may take {least} tokens and "
+                f"more in each of {self.rounds} rounds; accepts more, or fewer prompts, samples, angles_per_prompt or rounds"
+            )
         if self.angles_per_prompt > len(set(self.angles)):
             raise ValueError(
                 f"angles_per_prompt: got {self.angles_per_prompt}; accepts at most the {len(set(self.angles))} different angles"

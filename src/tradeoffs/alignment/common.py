@@ -23,6 +23,7 @@ from tradeoffs.models import Policy, load
 from tradeoffs.parameters import AlignParameters
 from tradeoffs.preferences.data import read_instructions
 from tradeoffs.preferences.reward_model import RewardModel, load_or_fit
+from tradeoffs.preferences.rewards import ATTRIBUTES
 from tradeoffs.progress import bar
 from tradeoffs.records import TrainingStep, append_jsonl, read_rows
 from tradeoffs.tasks.examples import Example, training_examples
@@ -331,6 +332,11 @@ def judges(parameters: AlignParameters) -> Judges:
             limit=parameters.data_limit or None,
         )
     )
+    if fitted.kind == "attributes":
+        try:
+            fitted.check(ATTRIBUTES)
+        except ValueError as error:
+            raise ValueError(f"reward_data: got {parameters.reward_data!r}; {error}") from None
     return Judges(base, fitted)
 
 
@@ -517,7 +523,7 @@ def save_adapter(model: PeftModel, folder: Path) -> Path:
 
 
 def finish(parameters: AlignParameters, model: PeftModel, folder: Path) -> None:
-    """Write the policy's adapter, relative to the base model alone, and remove checkpoints.
+    """Write the policy's adapter, relative to the base model alone.
 
     A policy trained on top of a start adapter has two low-rank changes; stacking their factors makes one adapter of the summed rank
     that is their exact sum, so that a policy is always one base model and one adapter.
@@ -525,8 +531,6 @@ def finish(parameters: AlignParameters, model: PeftModel, folder: Path) -> None:
     new = save_adapter(model, folder / "new")
     if processes.is_main():
         _stack(parameters, new, folder)
-        for checkpoints in (folder / "checkpoints", *folder.glob("round-*/checkpoints")):
-            shutil.rmtree(checkpoints, ignore_errors=True)
     processes.wait()
 
 
@@ -600,5 +604,5 @@ def fits(
 ) -> bool:
     """Whether a prompt with each of its answers stays within `max_length` tokens; nothing is ever cut silently."""
     prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
-    longest = max((len(tokenizer(answer)["input_ids"]) + 1 for answer in answers), default=0)
+    longest = max((len(tokenizer(answer, add_special_tokens=False)["input_ids"]) + 1 for answer in answers), default=0)
     return len(prompt) + longest <= max_length

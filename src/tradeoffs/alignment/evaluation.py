@@ -146,7 +146,8 @@ def margins(policy: Policy, reference: Policy, pairs: Sequence[Pair], max_length
     for pair in pairs:
         ids: Any = tokenizer.apply_chat_template(list(pair.messages), add_generation_prompt=True, return_dict=False)
         answers = [
-            [*tokenizer(text)["input_ids"], int(tokenizer.eos_token_id or 0)] for text in (pair.chosen, pair.rejected)
+            [*tokenizer(text, add_special_tokens=False)["input_ids"], int(tokenizer.eos_token_id or 0)]
+            for text in (pair.chosen, pair.rejected)
         ]
         if len(ids) + max(map(len, answers)) <= max_length:
             rows += [(list(ids), answer) for answer in answers]
@@ -167,7 +168,10 @@ def nll(policy: Policy, examples: Sequence[Example]) -> list[float]:
     tokenizer = policy.tokenizer
     found = [math.nan] * len(examples)
     rows = [
-        (prompt_ids(tokenizer, example), [*tokenizer(example.reference)["input_ids"], int(tokenizer.eos_token_id or 0)])
+        (
+            prompt_ids(tokenizer, example),
+            [*tokenizer(example.reference, add_special_tokens=False)["input_ids"], int(tokenizer.eos_token_id or 0)],
+        )
         for example in examples
     ]
     order = sorted(range(len(rows)), key=lambda n: sum(map(len, rows[n])))

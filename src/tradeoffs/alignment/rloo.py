@@ -96,6 +96,9 @@ def reinforce(
         max_completion_length=parameters.max_new_tokens,
         temperature=parameters.temperature,
         beta=parameters.beta,
+        # They come in an order of the seed's already. TRL would draw another for each pass from a generator that no checkpoint holds: a run
+        # that goes on in its second pass would be dealt the first one's again.
+        shuffle_dataset=False,
     )
     monitor = Monitor(parameters, folder, policy.tokenizer, of)
     path, peak = folder / "steps.jsonl", parameters.learning_rate

@@ -158,7 +158,8 @@ def _worth(
     """What each response is worth along its prompt's direction, or along `weights`."""
     rewards = [row.reward for row in rated]
     if shuffle:
-        rewards = shuffled(rewards, [row.key for row in rated], f"{parameters.seed}/{number}")
+        # What was cut is not learnt from: were its rewards given to what ended, other prompts would have something to learn.
+        rewards = shuffled(rewards, [(row.key, row.finish) for row in rated], f"{parameters.seed}/{number}")
     return {
         (row.key, row.sample): scalarise(reward, direction(angles[row.key]))
         if row.key in angles

@@ -3,12 +3,12 @@
 For responses y_1..y_k of one query with rewards r_i and p_i = (sum_t log pi(y_it | x, y_i<t)) / |y_i|:
 
     L_rank = sum over r_i < r_j of max(0, p_i - p_j)        (no margin)
-    L_ft   = -p_i', i' = argmax r_i                         (cross-entropy of the best, a mean over its tokens)
+    L_ft   = -p_i', i' = argmax r_i                         (cross-entropy of the best)
     L      = L_rank + L_ft, a mean over the queries of a batch
 
-Source: Yuan et al. 2023, arXiv 2304.05302v2, equations 1 to 5. Two things differ from the authors' code on purpose: each query is ranked
-within itself, however many stand in a batch (theirs is right for one only), and L_ft is a mean over the response's own tokens (theirs
-divides by prompt and padding as well; the authors agree, issue 51 there).
+Source: Yuan et al. 2023, arXiv 2304.05302v2, equations 1 to 5. Two things differ on purpose. L_ft is a mean over the response's own tokens,
+as both losses' scores are, where equation 4 writes a sum and the authors' code divides by prompt and padding as well (the authors agree
+that it should not, issue 51 there). And each query is ranked within itself, however many stand in a batch (theirs is right for one only).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def rrhf_loss(scores: Tensor, rewards: Tensor, query: Tensor) -> tuple[Tensor, T
     Returns:
         (L_rank, L_ft), scalars.
 
-    Source: arXiv 2304.05302v2, equations 2 and 4.
+    Source: arXiv 2304.05302v2, equations 2 and 4, the latter as a mean over tokens.
     """
     pairs = (query[:, None] == query[None, :]) & (rewards[:, None] < rewards[None, :])
     count = torch.unique(query).numel()
@@ -189,7 +189,10 @@ def _queries(of: Round, max_length: int) -> list[dict[str, Any]]:
         prompt = list(of.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
         # A response that was cut at the cap did not stop there.
         ends = [[of.tokenizer.eos_token_id] if row.finish == "stop" else [] for row in unique]
-        ids = [[*of.tokenizer(row.text)["input_ids"], *end] for row, end in zip(unique, ends, strict=True)]
+        ids = [
+            [*of.tokenizer(row.text, add_special_tokens=False)["input_ids"], *end]
+            for row, end in zip(unique, ends, strict=True)
+        ]
         if len(prompt) + max(map(len, ids)) <= max_length:
             rows.append({"prompt": prompt, "responses": ids, "rewards": worth})
     return rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -60,12 +61,14 @@ def align(parameters: AlignParameters) -> Record:
         lambda: claim(Path(parameters.out), asked | {f"{name}_input": value for name, value in inputs.items()})
     )
     if (folder / "record.json").exists():
+        if processes.is_main():
+            _remove_checkpoints(folder)  # of a run that was killed while it removed them
         return read_record(folder)
     began = time.perf_counter()
     summary = importlib.import_module(METHODS[parameters.method]).train(parameters, folder)
     steps = read_rows(folder / "steps.jsonl", TrainingStep)
     done = sum(row.kind == "step" for row in steps)
-    if done and all(row.grad_norm == 0 for row in steps if row.kind == "step"):
+    if all(row.grad_norm == 0 for row in steps if row.kind == "step"):
         summary["warning"] = IDLE
     record = Record(
         stage="align",
@@ -89,8 +92,15 @@ def align(parameters: AlignParameters) -> Record:
     )
     if processes.is_main():
         write_record(folder, record)
+        _remove_checkpoints(folder)
     processes.wait()
     return record
+
+
+def _remove_checkpoints(folder: Path) -> None:
+    """Make room when the record is written: until then a run that is killed goes on from them."""
+    for checkpoints in (folder / "checkpoints", *folder.glob("round-*/checkpoints")):
+        shutil.rmtree(checkpoints, ignore_errors=True)
 
 
 def _launched(parameters: AlignParameters) -> Record:

@@ -17,8 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from tradeoffs.analysis.estimates import wilson
 from tradeoffs.analysis.learning import mean_interval
-from tradeoffs.analysis.resampling import Quantity, Resampling, interval
+from tradeoffs.analysis.policies import Metric, by_seed, quotient, seeds, with_seeds
+from tradeoffs.analysis.resampling import Resampling, interval
 from tradeoffs.analysis.users import example, mean_with_interval, misspecification, read_pool, represent
 from tradeoffs.preferences.rewards import Reward, weigh
 
@@ -369,7 +371,7 @@ def c8(answers: pd.DataFrame, dpa: str, dpo: str, draws: int, seed: int, dials: 
     matched = apart[near] <= ALIKE
     texts, verdicts = [], []
     for arm in dict.fromkeys((dpa, near) if matched else (dpa,)):
-        found = _pass_rate_gap(graded[graded["arm"].isin([arm, dpo])], arm, dpo, draws, seed)
+        found = _pass_rate_gap(graded, arm, dpo, draws, seed)
         if found is None:
             return Finding("too few problems for an interval", UNMEASURED)
         (gap, low, high), problems = found
@@ -383,6 +385,8 @@ def c8(answers: pd.DataFrame, dpa: str, dpo: str, draws: int, seed: int, dials: 
         text += " An interval holds both sides of the margin: too few problems to tell."
     if not matched:
         text += f" No direction answers within {100 * ALIKE:g} % of {dpo}'s length."
+    if min(len(seeds(graded[graded["arm"] == arm])) for arm in (dpa, dpo)) < 2:
+        return Finding(f"{text} One training of each allows no claim.", UNTESTABLE)
     verdict = _all(verdicts)
     return Finding(text, UNTESTABLE if verdict == SUPPORTED and not matched else verdict)
 
@@ -390,18 +394,32 @@ def c8(answers: pd.DataFrame, dpa: str, dpo: str, draws: int, seed: int, dials: 
 def _pass_rate_gap(
     graded: pd.DataFrame, one: str, other: str, draws: int, seed: int
 ) -> tuple[tuple[float, float, float], int] | None:
-    """Difference of two arms' pass rates on the problems that both answered, with its interval, and how many they are."""
-    sides = {name: graded[graded["arm"] == name] for name in (one, other)}
-    shared = set.intersection(*(set(part["problem_id"]) for part in sides.values()))
-    sums = {}
-    drawn = Resampling.draw(graded.loc[graded["problem_id"].isin(shared), "family"], draws, np.random.default_rng(seed))
-    for name, part in sides.items():
-        own = part[part["problem_id"].isin(shared)]
-        found = drawn.sums(own.assign(right=(own["status"] == "passed").astype(int), one=1), ["right", "one"])
-        sums[name] = found["right"] / found["one"]
-    gap: Quantity = sums[one].minus(sums[other])
+    """Difference of two arms' pass rates on the problems that both answered, with its interval, and how many they are.
+
+    The interval is the bootstrap's over families, with the luck of training, and reaches at least as far as Wilson's intervals for the
+    shares of problems won and lost, put together: of few that differ, or none, the draws know too little.
+
+    Source: Newcombe 1998, Statistics in Medicine 17 (8): square-and-add, for two shares.
+    """
+    right = graded.assign(right=(graded["status"] == "passed").astype(int), one=1)
+    sides = [right[right["arm"] == name] for name in (one, other)]
+    shared = set.intersection(*(set(part["problem_id"]) for part in sides))
+    if not shared:
+        return None
+    own, their = (part[part["problem_id"].isin(shared)] for part in sides)
+    drawn = Resampling.draw(own["family"], draws, np.random.default_rng(seed))
+    rate = Metric("right", "one", "share")
+    whole = quotient(own, rate, drawn).minus(quotient(their, rate, drawn))
+    gap = with_seeds(whole, by_seed(own, their, rate, "difference", drawn), False, drawn)
     low, high = interval(gap.draws, families=len(drawn.families))
-    return None if low is None or high is None else ((gap.point, low, high), len(shared))
+    if low is None or high is None:
+        return None
+    moved = own.groupby("problem_id")["right"].mean() - their.groupby("problem_id")["right"].mean()
+    won, lost = (float(part.clip(lower=0).mean()) for part in (moved, -moved))
+    (won_low, won_high), (lost_low, lost_high) = (wilson(share * len(shared), len(shared)) for share in (won, lost))
+    low = min(low, won - lost - math.hypot(lost_high - lost, won - won_low))
+    high = max(high, won - lost + math.hypot(won_high - won, lost - lost_low))
+    return (gap.point, max(-1.0, low), min(1.0, high)), len(shared)
 
 
 def c9() -> Finding:

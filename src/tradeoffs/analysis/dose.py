@@ -27,7 +27,7 @@ from tradeoffs.analysis.policies import (
     seeds,
     with_seeds,
 )
-from tradeoffs.analysis.resampling import Array, Quantity, Resampling, estimate
+from tradeoffs.analysis.resampling import Array, Quantity, Resampling, bootstrap_p, estimate
 
 STEP = 45.0  # degrees that a slope is told for
 FOLLOWED = ("tokens_per_answer", "seconds_per_answer", "tokens_per_s", "pass_rate", "seconds_per_correct", "cap_share")
@@ -60,7 +60,8 @@ def dose_response(
 
     Returns:
         Metric -> estimate per 45 degrees as a dictionary, with `kind` (`ratio`: by how much it is multiplied; `difference`: what is added
-        to a share), `verdict` and `ordered`, the share of draws in which the metric rises or falls strictly from each angle to the next.
+        to a share), `verdict`, `p` and `ordered`, the share of draws in which the metric rises or falls strictly from each angle to the
+        next.
     """
     angles = sorted(rows)
     shared = common_problems([rows[angle] for angle in angles])
@@ -84,7 +85,8 @@ def dose_response(
         steps = np.diff(np.where(np.isfinite(drawn), drawn, np.nan), axis=0)
         ordered = float(max((steps > 0).all(axis=0).mean(), (steps < 0).all(axis=0).mean()))
         neutral = 0.0 if kind == "difference" else 1.0
-        found[name] = value.as_dict() | {"kind": kind, "verdict": verdict(value, neutral), "ordered": ordered}
+        p = None if value.low is None and value.high is None else bootstrap_p(quantity.draws, neutral, families)
+        found[name] = value.as_dict() | {"kind": kind, "verdict": verdict(value, neutral), "p": p, "ordered": ordered}
     return found
 
 

@@ -53,6 +53,7 @@ def _group(rows: pd.DataFrame, by: str, value: str, draws: int, seed: int) -> di
     families = rows["family"].nunique()
     rate = estimate(sums["passed"] / sums["graded"], "share", families, "no answer was graded").as_dict()
     graded, passed = int(rows["graded"].sum()), int(rows["passed"].sum())
+    tried = rows.loc[rows["graded"] > 0, "problem_id"].nunique()
     return {
         "by": by,
         "group": value,
@@ -62,7 +63,7 @@ def _group(rows: pd.DataFrame, by: str, value: str, draws: int, seed: int) -> di
         "passed": passed,
         "unavailable": len(rows) - graded,
         "statuses": {str(status): int(count) for status, count in rows["status"].value_counts().sort_index().items()},
-        "pass_rate": with_wilson(rate, passed, graded),
+        "pass_rate": with_wilson(rate, tried),
         **pass_at(rows, resampling),
     }
 

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from tradeoffs.analysis.estimates import Estimate
+from tradeoffs.analysis.policies import of_seed, seeds, with_seeds
 from tradeoffs.analysis.resampling import Array, Quantity, Resampling, estimate
 
 QUANTILES = (0.5, 0.9)
@@ -94,14 +95,33 @@ def latency_metrics(
             if part.empty:
                 found[key] = Estimate(None, None, None, unit, "the engine does not tell when tokens came").as_dict()
                 continue
-            value = _quantity(part[name], part["family"], resampling, q)
-            found[key] = estimate(Quantity(value.point, value.draws * factor), unit, families).as_dict()
+            value, *each = (
+                _quantity(own[name], own["family"], resampling, q)
+                for own in (part, *(of_seed(part, seed) for seed in seeds(part)))
+            )
+            value = with_seeds(Quantity(value.point, value.draws * factor), each, True, resampling)
+            found[key] = estimate(value, unit, families).as_dict()
+    own = [(of_seed(rows, seed), of_seed(told, seed), None) for seed in seeds(rows)]
+    rates = [_rates(*part, limits, resampling) for part in ((rows, told, pace), *own)]
+    for name, quantity in rates[0].items():
+        value = with_seeds(quantity, [each[name] for each in rates[1:]], True, resampling)
+        found[name] = estimate(value, "1/s", families, "no time was spent").as_dict()
+    return found
+
+
+def _rates(
+    rows: pd.DataFrame,
+    told: pd.DataFrame,
+    pace: Array | None,
+    limits: Mapping[Any, float] | None,
+    resampling: Resampling,
+) -> dict[str, Quantity]:
+    """Answers a second, and those within the limits."""
     sums = resampling.sums(rows, ["seconds"]) | resampling.sums(told.assign(answers=1), ["answers"])
-    seconds = Quantity(sums["seconds"].point, sums["seconds"].draws * factor)
-    found["requests_per_s"] = estimate(sums["answers"] / seconds, "1/s", families, "no time was spent").as_dict()
+    seconds = Quantity(sums["seconds"].point, sums["seconds"].draws * (1.0 if pace is None else pace))
+    found = {"requests_per_s": sums["answers"] / seconds}
     if limits:
-        within = _within(told, limits, resampling, pace)
-        found["goodput_per_s"] = estimate(within / seconds, "1/s", families, "no time was spent").as_dict()
+        found["goodput_per_s"] = _within(told, limits, resampling, pace) / seconds
     return found
 
 

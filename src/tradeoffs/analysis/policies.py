@@ -49,6 +49,8 @@ METRICS = {
     "prompt_tokens": Metric("prompt_tokens", "answers", "tokens"),
 }
 DIFFERENCES = ("pass_rate", "cap_share")
+GIVEN = ("prompt_tokens",)  # by the design: sure findings among those adjusted would make all others easier
+NONE_DIFFERS = "no problem differs, so a bound from their number"
 SHARES = (*DIFFERENCES, "utilisation")
 # what an answer's decoding took, see `tradeoffs.analysis.identity.work`
 WORK = ("decode_s", "prefill_s", "passes", "roof")
@@ -210,28 +212,34 @@ def policy_metrics(rows: pd.DataFrame, resampling: Resampling, pace: Array | Non
         each = [quotient(part, metric, resampling) for part in own]
         quantity = with_seeds(quantity, each, name not in SHARES, resampling)
         result[name] = estimate(quantity, metric.unit, families, metric.undefined).as_dict()
-    # as many trials as one training has: three policies' answers to a problem are no three problems
-    once = {name: sums[name].point / len(own) for name in (*COUNTS, "capped")}
-    result["pass_rate"] = with_wilson(result["pass_rate"], once["passed"], once["graded"])
-    result["cap_share"] = with_wilson(result["cap_share"], once["capped"], once["answers"], always=False)
+    # several answers to a problem, of one policy or of three trained alike, are no several problems
+    result["pass_rate"] = with_wilson(result["pass_rate"], _problems(counted, "graded"))
+    result["cap_share"] = with_wilson(result["cap_share"], _problems(counted, "answers"), always=False)
     result |= {name: Estimate(sums[name].point, None, None, "answers").as_dict() for name in COUNTS}
     return result | pass_at(counted, resampling)
 
 
-def with_wilson(rate: dict[str, Any], passed: float, n: float, always: bool = True) -> dict[str, Any]:
+def _problems(counted: pd.DataFrame, what: str) -> int:
+    """How many problems have an answer that is counted as `what`."""
+    return int(counted.loc[counted[what] > 0, "problem_id"].nunique())
+
+
+def with_wilson(rate: dict[str, Any], problems: int, always: bool = True) -> dict[str, Any]:
     """Add Wilson's interval to a share of answers; it stands in where resampling shows no spread, which is no certainty.
 
     Limits are kept within 0 and 1, which draws with the luck of training can leave.
 
     Args:
+        rate: an estimate as a dictionary.
+        problems: what counts as a trial, however many answers each has.
         always: or only where it stands in.
     """
-    if n < 1:
+    if problems < 1 or rate["estimate"] is None:
         return rate
     rate = rate | {name: min(max(rate[name], 0.0), 1.0) for name in ("low", "high") if rate.get(name) is not None}
-    low, high = wilson(passed, n)
+    low, high = wilson(rate["estimate"] * problems, problems)
     rate = rate | ({"wilson_low": low, "wilson_high": high} if always else {})
-    if passed in (0, n):
+    if rate["estimate"] in (0, 1):
         rate |= {"low": low, "high": high, "reason": "all answers alike, so Wilson's interval"}
     return rate
 
@@ -257,12 +265,11 @@ def pass_at(counted: pd.DataFrame, resampling: Resampling) -> dict[str, dict[str
     result = {}
     for k in (k for k in PASS_AT if k <= most):
         values = [pass_at_k(int(n), int(c), k) for n, c in zip(problems["graded"], problems["passed"], strict=True)]
-        sums = resampling.sums(problems.assign(value=values, one=1), ["value", "one"])
-        value = estimate(sums["value"] / sums["one"], "share", problems["family"].nunique()).as_dict()
-        if sum(values) in (0, len(values)):
-            trainings = len(seeds(graded))
-            value = with_wilson(value, sum(values) / trainings, len(values) / trainings)
-        result[f"pass_at_{k}"] = value
+        rated, mean = problems.assign(value=values, one=1), Metric("value", "one", "share")
+        own = [quotient(of_seed(rated, seed), mean, resampling) for seed in seeds(rated)]
+        quantity = with_seeds(quotient(rated, mean, resampling), own, False, resampling)
+        value = estimate(quantity, "share", problems["family"].nunique()).as_dict()
+        result[f"pass_at_{k}"] = with_wilson(value, problems["problem_id"].nunique(), always=False)
     return result
 
 
@@ -322,19 +329,18 @@ def compare(
         else:
             change = with_seeds(_ratio(ours[name], theirs[name]), each, True, resampling)
             value = estimate(change, "ratio", families, _whose(ours[name], metric.undefined))
-        p = None if value.low is None and value.high is None else bootstrap_p(change.draws, neutral, families)
+        # a ratio that may be anything from nothing to no limit is not tested, nor is what the design decides
+        boundless = value.high is None and (value.low is None or (kind == "ratio" and value.low == 0))
+        p = None if boundless or name in GIVEN else bootstrap_p(change.draws, neutral, families)
         result[name] = value.as_dict() | {"kind": kind, "verdict": verdict(value, neutral), "p": p}
         if len(each) > 1:
             result[name]["seeds"] = [q.point if math.isfinite(q.point) else None for q in each]
-    if len(own) and own["capped"].sum() == other["capped"].sum() == 0:
-        bound = wilson(0, len(own) / len(seeds(own)))[1]
-        result["cap_share"] |= {
-            "low": -bound,
-            "high": bound,
-            "reason": "no answer was cut, so a bound from their number",
-        }
-    # tokens of one training's answers to a problem, best of n with all that was drawn
-    lengths = [part.groupby(["family", "problem_id"])[["tokens", "answers"]].sum() for part in (own, other)]
+    # of one training's answers to a problem, best of n with all that was drawn
+    lengths = [part.groupby(["family", "problem_id"])[["tokens", "capped", "answers"]].sum() for part in (own, other)]
+    cut = [part["capped"] / part["answers"] for part in lengths]
+    if len(cut[0]) and not (cut[0] - cut[1]).abs().max() > 0:
+        bound = wilson(0, len(cut[0]))[1]
+        result["cap_share"] |= {"low": -bound, "high": bound, "verdict": NO_DIFFERENCE, "reason": NONE_DIFFERS}
     if families > 1:
         gaps = lengths[0]["tokens"] / lengths[0]["answers"] - lengths[1]["tokens"] / lengths[1]["answers"]
         moved = gaps.groupby("family").sum().to_numpy(dtype=np.float64)
@@ -438,7 +444,7 @@ def _paired(
     extra = {"p": p, "n": n, "discordance": discordance, "design_effect": effect, "detectable": detectable}
     if discordance == 0:
         value = value | {"low": -bound, "high": bound, "verdict": NO_DIFFERENCE}
-        return value | extra | {"reason": "no problem differs, so a bound from their number"}
+        return value | extra | {"reason": NONE_DIFFERS}
     if value["verdict"] in ("higher", "lower") and p >= ALPHA:
         value = value | {"verdict": NO_DIFFERENCE, "reason": f"too few problems differ (sign-flip test, p = {p:.2g})"}
     return value | extra
@@ -584,27 +590,32 @@ def front_shares(
     return shares
 
 
-def group_table(rows: pd.DataFrame, by: str, resampling: Resampling) -> pd.DataFrame:
+def group_table(rows: pd.DataFrame, by: str, draws: int, seed: int) -> pd.DataFrame:
     """Estimate pass rate, tokens and seconds an answer for each policy and each value of a column.
 
     Args:
         rows: answers of all policies, with a column `arm` (categories keep its order).
         by: column to split by, such as `library`.
-        resampling: the draws shared by all policies.
+        draws, seed: resamples of each group's own families, the same for all policies: in those of all families a small group would be
+            there more or less often, or not at all.
 
     Returns:
         One row a policy and value: counts, `pass_rate` (share) with `low` and `high` (Wilson's where resampling gives none),
             `tokens_per_answer`, `seconds_per_answer` (s).
     """
     table = []
-    for (arm, value), part in rows.dropna(subset=[by]).groupby(["arm", by], observed=True):
-        found = policy_metrics(part, resampling)
+    told = rows.dropna(subset=[by])
+    resamplings: dict[Any, Resampling] = {
+        value: Resampling.draw(part["family"], draws, np.random.default_rng(seed))
+        for value, part in told.groupby(by, observed=True)
+    }
+    for (arm, value), part in told.groupby(["arm", by], observed=True):
+        found = policy_metrics(part, resamplings[value])
         rate = found["pass_rate"]
-        counts = {name: int(found[name]["estimate"]) for name in COUNTS}
-        line = {"arm": arm, by: value} | counts
+        line = {"arm": arm, by: value} | {name: int(found[name]["estimate"]) for name in COUNTS}
         low, high = rate["low"], rate["high"]
-        if (low is None or high is None) and counts["graded"]:
-            low, high = wilson(counts["passed"], counts["graded"])
+        if low is None or high is None:
+            low, high = rate.get("wilson_low"), rate.get("wilson_high")
         line |= {"pass_rate": rate["estimate"], "low": low, "high": high}
         table.append(line | {name: found[name]["estimate"] for name in ("tokens_per_answer", "seconds_per_answer")})
     columns = ["arm", by, *COUNTS, "pass_rate", "low", "high", "tokens_per_answer", "seconds_per_answer"]

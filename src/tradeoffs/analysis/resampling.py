@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tradeoffs.analysis.estimates import LEVEL, UNBOUNDED, Estimate
 
 Array = NDArray[np.float64]
+ALL_FLIPS = 16  # families whose flips of sign are looked at one by one, 65,536 at most
 
 
 class Quantity(NamedTuple):
@@ -184,22 +185,28 @@ def bootstrap_p(draws: Array, neutral: float, families: int | None = None) -> fl
 
 
 def sign_flip_p(differences: Array, draws: int, generator: np.random.Generator) -> float:
-    """Test that two policies are exchangeable within every family: flip the sign of each family's difference at random.
+    """Test that two policies are exchangeable within every family: flip the signs of the families' differences.
 
-    A percentile interval is too narrow where only a handful of families differ; this test is not.
+    A percentile interval is too narrow where only a handful of families differ; this test is not. Where few differ all flips are looked
+    at, and the p-value owes nothing to chance.
 
     Args:
         differences: summed difference a family, shape (families,).
-        draws: random flips.
+        draws: random flips, where too many families differ for all.
         generator: the source of randomness.
 
     Returns:
-        Two-sided p-value, at least 1 / (draws + 1).
+        Two-sided p-value, at least 2 / 2^(families that differ), or 1 / (draws + 1) where flips are random.
     """
     moved = differences[differences != 0]
     if not len(moved):
         return 1.0
-    signs = generator.integers(0, 2, size=(draws, len(moved))) * 2 - 1
     # The tolerance keeps ties (equal sums reached by another order of additions) on the cautious side.
-    extreme = np.abs(signs @ moved) >= abs(moved.sum()) - 1e-9
-    return float((extreme.sum() + 1) / (draws + 1))
+    seen = abs(moved.sum()) - 1e-9
+    if len(moved) <= ALL_FLIPS:
+        sums = np.zeros(1)
+        for size in moved:
+            sums = np.concatenate([sums - size, sums + size])
+        return float((np.abs(sums) >= seen).mean())
+    signs = generator.integers(0, 2, size=(draws, len(moved))) * 2 - 1
+    return float(((np.abs(signs @ moved) >= seen).sum() + 1) / (draws + 1))

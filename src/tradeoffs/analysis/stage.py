@@ -107,7 +107,8 @@ ROOFLINE = [
     "joules_per_token",
     "watts",
 ]
-DOSED = ["policy", "metric", "angles", "kind", *ESTIMATES[2:6], "verdict", "ordered", "reason"]
+DOSED = ["policy", "metric", "angles", "kind", *ESTIMATES[2:6]]
+DOSED += ["verdict", "p", "p_adjusted", "adjustment", "ordered", "reason"]
 DOSES = ["policy", "angle", "arm", *ESTIMATES[1:6]]
 CHECKED = ["study", "p"]
 CONTROLLED = ["control", "factor", "true", "estimate", "low", "high", "others", "found"]
@@ -144,13 +145,19 @@ def _missing_arm(arm: str) -> dict[str, Any]:
 
 
 def _policies(
-    runs: Runs, order: list[str], draws: int, generator: np.random.Generator, limits: Mapping[Any, float]
+    runs: Runs,
+    order: list[str],
+    draws: int,
+    seed: int,
+    generator: np.random.Generator,
+    limits: Mapping[Any, float],
 ) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
     """Estimate everything that comes from answers; the tables hold the breakdowns."""
     base = order[0]
     found: dict[str, Any] = {
         "policies": {arm: _missing_arm(arm) for arm in order},
         "comparisons": {},
+        "against_control": {},
         "decomposition": {},
         "seconds": {},
         "latency": {},
@@ -183,7 +190,18 @@ def _policies(
             "slopes": dose_response(turned, resampling, {angle: paces.get(arm) for angle, arm in arms.items()}),
         }
     adjust(found["comparisons"])
-    tables = {name: group_table(runs.answers, by, resampling) for name, by in groups.items()}
+    adjust({policy: turned["slopes"] for policy, turned in found["dose_response"].items()})
+    for control, aligned in _controlled(runs.records).items():
+        if control in rows and (own := [arm for arm in order if arm in aligned and arm in rows]):
+            change = {
+                arm: compare(
+                    rows[arm], rows[control], resampling, generator, (paces.get(arm), paces.get(control)), len(own)
+                )
+                for arm in own
+            }
+            adjust(change)
+            found["against_control"][control] = change
+    tables = {name: group_table(runs.answers, by, draws, seed) for name, by in groups.items()}
     return found, tables | {"attainment": attainment(rows, resampling, paces)}
 
 
@@ -249,6 +267,13 @@ def _long(found: Mapping[str, Mapping[str, Any]], columns: list[str]) -> pd.Data
     return pd.DataFrame(rows).reindex(columns=columns) if rows else pd.DataFrame(columns=columns)
 
 
+def _against(found: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """Changes against each control."""
+    parts = [_long(change, COMPARED).assign(control=control) for control, change in found.items()]
+    columns = ["control", *COMPARED]
+    return pd.concat(parts)[columns] if parts else pd.DataFrame(columns=columns)
+
+
 def _doses(summary: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
     """Slopes over the angle, and the values that they go through."""
     slopes, values = [], []
@@ -308,7 +333,7 @@ def analyse(runs: Runs, parameters: AnalyseParameters) -> Study:
     start = time.perf_counter()
     order = list(dict.fromkeys(parameters.policies))
     generator = np.random.default_rng(parameters.seed)
-    found, tables = _policies(runs, order, parameters.draws, generator, parameters.goodput_limits)
+    found, tables = _policies(runs, order, parameters.draws, parameters.seed, generator, parameters.goodput_limits)
     machines = {
         hardware(record): None for name, record in runs.records.items() if name.startswith(("generate-", "throughput"))
     }
@@ -318,7 +343,7 @@ def analyse(runs: Runs, parameters: AnalyseParameters) -> Study:
     if not runs.timings.empty and order[0] not in set(runs.timings["policy"]):
         missing.append(Gap(f"timings of the baseline {order[0]}"))
     claims = ledger(
-        runs.answers[runs.answers["seed"] == 0],
+        kept_only(runs.answers),
         parameters.learning,
         *_competitors(runs.records),
         draws=parameters.draws,
@@ -339,6 +364,7 @@ def analyse(runs: Runs, parameters: AnalyseParameters) -> Study:
         "policies": _long(summary["policies"], ESTIMATES),
         "latency": _long(summary["latency"], ESTIMATES),
         "comparisons": _long(summary["comparisons"], COMPARED),
+        "against_control": _against(summary["against_control"]),
         "decomposition": _long(summary["decomposition"], ["arm", "factor", *ESTIMATES[2:6], *LOGS, "reason"]),
         "seconds": _long(summary["seconds"], ["arm", "part", *ESTIMATES[2:]]),
         **tables,
@@ -367,6 +393,19 @@ def _answering(records: Mapping[str, Record], method: str) -> Iterator[tuple[str
             trained = records.get(f"align-{policy}")
             if trained and trained.parameters.get("method") == method:
                 yield name.removeprefix("generate-"), record.parameters.get("angle")
+
+
+def _controlled(records: Mapping[str, Record]) -> dict[str, list[str]]:
+    """The arms of controls, which learnt from answers of their own that chance kept, and the aligned arms that each is set beside."""
+    chance = {
+        name.removeprefix("align-")
+        for name, record in records.items()
+        if name.startswith("align-") and record.parameters.get("start") and record.parameters.get("shuffle_rewards")
+    }
+    arms = [name.removeprefix("generate-") for name in records if name.startswith("generate-")]
+    policy = {arm: Path(str(records[f"generate-{arm}"].parameters.get("adapter") or "")).parent.name for arm in arms}
+    aligned = _aligned(records)
+    return {arm: aligned for arm in arms if policy[arm] in chance}
 
 
 def _aligned(records: Mapping[str, Record]) -> list[str]:

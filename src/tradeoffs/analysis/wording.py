@@ -123,8 +123,10 @@ def _whose(summary: Mapping[str, Any], rows: Mapping[str, Any]) -> str:
 
 
 def _said(change: Mapping[str, Any]) -> str:
-    """The verdict's words; a ratio that has neither limit was not seen to be anything."""
-    unbounded = change["kind"] == "ratio" and change["estimate"] is not None and change["low"] is change["high"] is None
+    """The verdict's words; a ratio that may be anything from nothing to no limit was not seen to be anything."""
+    unbounded = (
+        change["kind"] == "ratio" and change["estimate"] is not None and not change["low"] and change["high"] is None
+    )
     return UNBOUNDED if unbounded else SAID[change["verdict"]]
 
 

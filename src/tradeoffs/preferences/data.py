@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 Parsed = TypeVar("Parsed")
 
-# kind -> (how errors call it, the form of a row)
+# kind -> (the parameter that errors name, the form of a row)
 FORMS: dict[hub.Kind, tuple[str, str]] = {
     "pairs": ("preferences", "prompt/chosen/rejected, or chosen/rejected as transcripts or messages"),
-    "ratings": ("ratings", "prompt/response and attributes from 0 to 100"),
+    "ratings": ("reward_data", "prompt/response and attributes from 0 to 100"),
     "instructions": ("instructions", "prompt/completion or instruction/input/output"),
 }
 
@@ -99,9 +99,9 @@ def _lines(path: Path, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
             raise ValueError(f"{name}: {path} is damaged ({error}); accepts a complete file: fetch it again") from error
 
 
-def _rows(source: str | Path, kind: hub.Kind, limit: int | None) -> Iterator[tuple[str, dict[str, Any]]]:
+def _rows(source: str | Path, kind: hub.Kind, limit: int | None, called: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Where each row is, and the row."""
-    name, called = str(source), FORMS[kind][0]
+    name = str(source)
     if name in hub.SOURCES:
         if hub.SOURCES[name].kind != kind:
             raise ValueError(
@@ -135,13 +135,14 @@ def _each(
     limit: int | None,
     parse: Callable[[dict[str, Any], str], Parsed],
     left_out: dict[str, int],
+    parameter: str = "",
 ) -> Iterator[Parsed]:
     """Parse a source's rows; nobody can mend a row of a data set on the hub, so there a bad one is counted as `unreadable`.
 
     Raises:
         ValueError: a line of a file is no such row, or holds one of another kind.
     """
-    for where, row in _rows(source, kind, limit):
+    for where, row in _rows(source, kind, limit, parameter or FORMS[kind][0]):
         kinds = _kinds(row)
         if kinds and kind not in kinds:
             raise ValueError(
@@ -228,12 +229,15 @@ def _pair(row: dict[str, Any], where: str) -> Pair | None:
     return Pair(one[:-1], one[-1]["content"].strip(), two[-1]["content"].strip())
 
 
-def read_pairs(source: str | Path, limit: int | None = None) -> tuple[list[Pair], dict[str, int]]:
+def read_pairs(
+    source: str | Path, limit: int | None = None, parameter: str = "preferences"
+) -> tuple[list[Pair], dict[str, int]]:
     """Read preference pairs.
 
     Args:
         source: a .jsonl[.gz] file, or the name of pairs on the hub.
         limit: read only so many rows.
+        parameter: that named the source; errors name it.
 
     Returns:
         The usable pairs, and how many rows were left out and why: `empty` answers, answers that are `equal`, `duplicate` rows, and rows
@@ -245,7 +249,7 @@ def read_pairs(source: str | Path, limit: int | None = None) -> tuple[list[Pair]
     pairs: list[Pair] = []
     left_out = dict.fromkeys(("empty", "equal", "duplicate", "prompts differ"), 0)
     seen: set[str] = set()
-    for pair in _each(source, "pairs", limit, _pair, left_out):
+    for pair in _each(source, "pairs", limit, _pair, left_out, parameter):
         key = json.dumps(pair)
         if pair is None:
             left_out["prompts differ"] += 1
@@ -260,7 +264,7 @@ def read_pairs(source: str | Path, limit: int | None = None) -> tuple[list[Pair]
             pairs.append(pair)
     if not pairs:
         raise ValueError(
-            f"preferences: {source} has no usable pair (left out: {left_out}); accepts pairs of different answers"
+            f"{parameter}: {source} has no usable pair (left out: {left_out}); accepts pairs of different answers"
         )
     return pairs, left_out
 
@@ -314,7 +318,7 @@ def read_ratings(source: str | Path, limit: int | None = None) -> Ratings:
             rows.append(row)
     if not rows:
         raise ValueError(
-            f"ratings: {source} has no usable rating (left out: {left_out}); accepts {FORMS['ratings'][1]}"
+            f"reward_data: {source} has no usable rating (left out: {left_out}); accepts {FORMS['ratings'][1]}"
         )
     attributes = tuple(dict.fromkeys(name for *_, given in rows for name in given))
     ratings = np.array([[given.get(name, np.nan) for name in attributes] for *_, given in rows])

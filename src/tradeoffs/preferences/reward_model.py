@@ -21,6 +21,7 @@ import json
 import random
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tradeoffs.inference.engine import pad_left
@@ -29,7 +30,7 @@ from tradeoffs.preferences.attributes import fit_attributes
 from tradeoffs.preferences.data import Ratings, identify, read_pairs, read_ratings
 from tradeoffs.preferences.rewards import verbosity
 from tradeoffs.progress import bar
-from tradeoffs.records import write_text
+from tradeoffs.records import digest, write_text
 from tradeoffs.tasks import general
 from tradeoffs.tasks.prompts import Question, general_messages
 
@@ -275,7 +276,7 @@ def _fit_pairs(policy: Policy, data: str, seed: int, shuffled: bool, limit: int 
     pairs: list[tuple[Question, str, str]] = []
     left_out: dict[str, int] = {}
     if data:
-        read, left_out = read_pairs(data, limit)
+        read, left_out = read_pairs(data, limit, "reward_data")
         pairs += read
     else:
         train, test = general.split(general.load())
@@ -431,7 +432,8 @@ def load_or_fit(
         name: the backbone's name, for the cache.
         kind, data, seed, limit: see `fit`; a file counts by its content.
     """
-    key = hashlib.sha256(json.dumps([VERSION, kind, name, identify(data), seed, limit]).encode()).hexdigest()[:12]
+    read = [_weights(name, policy), str(policy.model.dtype)]  # what hidden states are computed with
+    key = hashlib.sha256(json.dumps([VERSION, kind, *read, identify(data), seed, limit]).encode()).hexdigest()[:12]
     safe = "".join(c if c.isalnum() else "-" for c in name)[-60:]
     path = cache_folder() / f"reward-model-{VERSION}-{kind}-{safe}-{key}.json"
     if path.exists():
@@ -440,6 +442,13 @@ def load_or_fit(
     model = fit(policy, kind, data, seed, limit=limit)
     write_text(path, json.dumps(model._asdict()))
     return model
+
+
+def _weights(name: str, policy: Policy) -> str:
+    """What tells a backbone from another: the commit of the hub, a folder's content, or its name."""
+    commit = getattr(policy.model.config, "_commit_hash", None)
+    files = sorted(Path(name).glob("*.safetensors")) if Path(name).is_dir() else []
+    return f"{name}@{commit or ' '.join(digest(file) for file in files)}"
 
 
 class Judge:

@@ -68,7 +68,7 @@ def shuffled(rewards: Sequence[Reward], groups: Sequence[Hashable], seed: int | 
 
     Args:
         rewards: one a response.
-        groups: what may change places with what: usually the prompt.
+        groups: what may change places with what: usually the prompt, and how the response ended.
         seed: decides the places.
     """
     places: dict[Hashable, list[int]] = defaultdict(list)

@@ -197,7 +197,10 @@ class Judgement:
         if judge is None and any(example.domain == "general" for example in examples):
             raise ValueError("domain: general prompts need a reward model; none was given")
         self.judge, self.base, self.grader = judge, base, grader
-        self.need = {example.key: len(base.tokenizer(example.reference)["input_ids"]) + 1 for example in examples}
+        self.need = {
+            example.key: len(base.tokenizer(example.reference, add_special_tokens=False)["input_ids"]) + 1
+            for example in examples
+        }
 
     def rewards(
         self, responses: Sequence[tuple[int, str, int]], on_verdict: Callable[[Verdict], None] | None = None
