@@ -32,7 +32,8 @@ _TOTAL = re.compile(r"^mean +([\d.]+) *$", re.MULTILINE)
 _NETWORK = re.compile(r"urlopen|URLError|Name or service not known")
 # What looking at single problems has shown; their causes cannot be told from a verdict.
 EXPLAINED = {("codex002", 276): "equal keys under an unstable sort: depends on library version and processor"}
-COLUMNS = ("answers", "by", "group", "problems", "published", "reference", "grader", "difference", "cause")
+COLUMNS = ("answers", "by", "group", "problems", "published", "reference", "grader")
+COLUMNS += ("reference_less_published", "grader_less_reference", "cause")
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
@@ -93,6 +94,7 @@ def compare(folder: Path, graded: Path | None, problems: Sequence[Mapping[str, A
         suspects = {n for n in reference if all(gap[described[n][key]] for key in SPLITS)}
         for by, value, numbers in cells:
             expected = round(table[value] * len(numbers))
+            graded_right = sum(own[n]["status"] == "passed" for n in numbers) if own else None
             rows.append(
                 {
                     "answers": name,
@@ -101,8 +103,9 @@ def compare(folder: Path, graded: Path | None, problems: Sequence[Mapping[str, A
                     "problems": len(numbers),
                     "published": expected,
                     "reference": expected + gap[value],
-                    "grader": sum(own[n]["status"] == "passed" for n in numbers) if own else "",
-                    "difference": gap[value],
+                    "grader": graded_right,
+                    "reference_less_published": gap[value],
+                    "grader_less_reference": None if graded_right is None else graded_right - expected - gap[value],
                     "cause": cause(name, suspects.intersection(numbers), reference) if gap[value] else "",
                 }
             )
@@ -129,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         problems = load_problems(str(arguments.folder / "ds1000.jsonl.gz"))
         rows = compare(arguments.folder, arguments.graded, problems)
         write_text(arguments.out / "published.csv", as_csv(rows))
-        differing = [row for row in rows if row["difference"]]
+        differing = [row for row in rows if row["reference_less_published"] or row["grader_less_reference"]]
         write_text(arguments.out / "deviations.csv", as_csv(differing))
     except (ValueError, OSError, KeyError) as error:
         print(f"error: {error}", file=sys.stderr)

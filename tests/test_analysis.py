@@ -734,12 +734,12 @@ def test_the_stage_writes_everything_the_book_reads(runs: Path) -> None:
     assert read_record(out).summary == json.loads(json.dumps(record.summary))
     tables = {path.stem: pd.read_csv(path) for path in (out / "tables").glob("*.csv")}
     named = "policies libraries tiers perturbations throughput training verdicts comparisons decomposition seconds"
-    named += " attainment latency roofline self_check controls acceptance dose_response doses claims users groups"
+    named += " attainment latency roofline self_check controls acceptance dose_response doses claims users groups against_control"
     assert set(tables) == set(named.split())
     assert list(tables["verdicts"].columns) == VERDICTS
     assert list(tables["policies"].columns) == ESTIMATES and list(tables["comparisons"].columns) == COMPARED
     # the timings here have none, nor is any policy asked for two directions
-    unchecked = ("roofline", "self_check", "controls", "acceptance", "dose_response", "doses", "users", "groups")
+    unchecked = "roofline self_check controls acceptance dose_response doses users groups against_control".split()
     assert all(len(table) for name, table in tables.items() if name not in unchecked)
     figures = "pass_rate seconds_per_correct tokens_per_answer tokens_per_second training tradeoff waterfall self_check roofline acceptance"
     figures += " dose_response pass_rate_by_group"
