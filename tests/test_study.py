@@ -492,9 +492,14 @@ def test_published_rows_are_analysed_and_published_again_without_a_stage(study: 
     assert done.returncode == 2 and "make study PROFILE=smoke makes them" in done.stderr
     record = json.loads((results / "record.json").read_text())
     told = record["summary"]["headline"]
-    (results / "record.json").write_text(json.dumps(record | {"summary": record["summary"] | {"headline": {}}}))
-    assert subprocess.run([*words, "--sentences"], cwd=place, env=study["project"].environment).returncode == 0
+    (results / "record.json").write_text(
+        json.dumps(record | {"summary": record["summary"] | {"headline": {}, "claims": []}})
+    )
+    tables = {path.name: path.read_text() for path in (results / "tables").glob("*.csv")}
+    (results / "tables" / "claims.csv").unlink()
+    assert subprocess.run([*words, "--from-tables"], cwd=place, env=study["project"].environment).returncode == 0
     assert json.loads((results / "record.json").read_text()) == record and len(told) == 3
+    assert {path.name: path.read_text() for path in (results / "tables").glob("*.csv")} == tables
 
 
 def test_the_book_is_rendered_from_the_results(study: dict[str, Any]) -> None:

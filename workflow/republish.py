@@ -12,10 +12,8 @@ from pathlib import Path
 
 from execute import execute, publish
 
-from tradeoffs.analysis.stage import as_published
-from tradeoffs.analysis.wording import headline
+from tradeoffs.analysis.stage import as_published, from_tables
 from tradeoffs.profiles import Job
-from tradeoffs.records import read_record, write_record
 
 
 def main() -> int:
@@ -24,17 +22,15 @@ def main() -> int:
     parser.add_argument("profile", help="a folder in results/")
     parser.add_argument("--problems", default="", help="where the problem set lies here (default: where it lay then)")
     parser.add_argument(
-        "--sentences",
+        "--from-tables",
         action="store_true",
-        help="only write the record's three sentences anew, from its own numbers: needs no rows",
+        help="only make anew what follows from the published tables (adjustment, breakdowns, ledger, the three sentences): needs no rows",
     )
     a = parser.parse_args()
     results, work = Path("results", a.profile), Path("runs", a.profile, "republished")
     try:
-        if a.sentences:
-            record = read_record(results)
-            record.summary["headline"] = headline(record.summary)
-            write_record(results, record)
+        if a.from_tables:
+            from_tables(results)
             return 0
         parameters = as_published(results, str(work / "analyse"), a.problems)
     except (ValueError, FileNotFoundError) as error:

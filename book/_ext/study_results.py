@@ -202,7 +202,9 @@ def substitutions(results: Results) -> dict[str, str]:
         if name.startswith("generate-")
     }
     seeds = {r["parameters"].get("seed") for name, r in results.stages.items() if name.startswith("align-")} - {None}
-    text |= study_notes.notes(summary, found, probes, sorted(seeds)) | {"control_note": study_notes.control(results.stages)}
+    text |= study_notes.notes(summary, found, probes, sorted(seeds)) | {
+        "control_note": study_notes.control(results.stages)
+    }
     lines = (re.sub(r"^(\w+:)", r"**\1**", sentence) for sentence in summary.get("headline", {}).values())
     text["headlines"] = "\n".join(f"- {line}" for line in lines)
     return {key: value for key, value in text.items() if value}

@@ -365,7 +365,7 @@ def c8(answers: pd.DataFrame, dpa: str, dpo: str, draws: int, seed: int, dials: 
         .mean()
     )
     if not {dpa, dpo} <= set(lengths.index):
-        return missing(f"graded answers of {dpa} and {dpo}", "make study")
+        return missing(f"graded answers of {dpa or 'DPA'} and {dpo or 'DPO'}", "make study")
     apart = (lengths / lengths[dpo] - 1).abs()
     near = min({dpa, *dials} & set(lengths.index), key=lambda arm: (apart[arm], arm))
     matched = apart[near] <= ALIKE

@@ -329,9 +329,8 @@ def compare(
         else:
             change = with_seeds(_ratio(ours[name], theirs[name]), each, True, resampling)
             value = estimate(change, "ratio", families, _whose(ours[name], metric.undefined))
-        # a ratio that may be anything from nothing to no limit is not tested, nor is what the design decides
-        boundless = value.high is None and (value.low is None or (kind == "ratio" and value.low == 0))
-        p = None if boundless or name in GIVEN else bootstrap_p(change.draws, neutral, families)
+        untested = name in GIVEN or boundless(kind, value.low, value.high)
+        p = None if untested else bootstrap_p(change.draws, neutral, families)
         result[name] = value.as_dict() | {"kind": kind, "verdict": verdict(value, neutral), "p": p}
         if len(each) > 1:
             result[name]["seeds"] = [q.point if math.isfinite(q.point) else None for q in each]
@@ -350,6 +349,11 @@ def compare(
         result["tokens_per_answer"]["p"] = max(flipped, value_p) if several and value_p is not None else flipped
     result["pass_rate"] = _paired(result["pass_rate"], own, other, resampling, generator, ALPHA / compared)
     return result
+
+
+def boundless(kind: str, low: float | None, high: float | None) -> bool:
+    """Whether an interval says nothing: no limit on either side, or of a ratio from nothing to no limit. Then nothing is tested."""
+    return high is None and (low is None or (kind == "ratio" and low == 0))
 
 
 def by_seed(

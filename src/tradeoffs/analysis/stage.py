@@ -16,13 +16,15 @@ import pandas as pd
 
 from tradeoffs.analysis.claims import ledger
 from tradeoffs.analysis.dose import dials, dose_response
-from tradeoffs.analysis.estimates import Estimate
+from tradeoffs.analysis.estimates import UNBOUNDED, Estimate, verdict
 from tradeoffs.analysis.latency import latency_metrics
 from tradeoffs.analysis.policies import (
     COUNTS,
+    GIVEN,
     METRICS,
     adjust,
     attainment,
+    boundless,
     compare,
     decompose,
     decompose_seconds,
@@ -113,6 +115,7 @@ DOSES = ["policy", "angle", "arm", *ESTIMATES[1:6]]
 CHECKED = ["study", "p"]
 CONTROLLED = ["control", "factor", "true", "estimate", "low", "high", "others", "found"]
 DEFAULT_MARGIN = 0.02
+BREAKDOWNS = {"libraries": "library", "tiers": "tier", "perturbations": "perturbation"}
 
 
 class Study(NamedTuple):
@@ -163,11 +166,10 @@ def _policies(
         "latency": {},
         "dose_response": {},
     }
-    groups = {"libraries": "library", "tiers": "tier", "perturbations": "perturbation"}
     rows = {str(arm): part for arm, part in runs.answers.groupby("arm", observed=True)}
     if not rows:
         columns = [*COUNTS, "pass_rate", "low", "high", "tokens_per_answer", "seconds_per_answer"]
-        empty = {name: pd.DataFrame(columns=["arm", by, *columns]) for name, by in groups.items()}
+        empty = {name: pd.DataFrame(columns=["arm", by, *columns]) for name, by in BREAKDOWNS.items()}
         return found, empty | {"attainment": pd.DataFrame(columns=["attained", "seconds_per_answer", "pass_rate"])}
     resampling = Resampling.draw(runs.answers["family"], draws, generator)
     paces = resampling.paces(_probes(runs, list(rows)), generator)
@@ -201,7 +203,7 @@ def _policies(
             }
             adjust(change)
             found["against_control"][control] = change
-    tables = {name: group_table(runs.answers, by, draws, seed) for name, by in groups.items()}
+    tables = {name: group_table(runs.answers, by, draws, seed) for name, by in BREAKDOWNS.items()}
     return found, tables | {"attainment": attainment(rows, resampling, paces)}
 
 
@@ -532,6 +534,66 @@ def as_published(results: Path, out: str, problems: str = "") -> AnalyseParamete
             "makes them"
         )
     return check(AnalyseParameters, record.parameters | {"runs": str(results / "rows"), "out": out, "problems": asked})
+
+
+def from_tables(results: Path) -> None:
+    """Make anew, from published tables, what of an analysis needs no rows: what outlives adjustment, breakdowns, ledger, sentences.
+
+    For results whose rows were not kept, when a rule of the analysis was mended. Estimates, other intervals and figures stay.
+
+    Args:
+        results: the study's results; its record, `comparisons`, breakdowns, `claims`, `users` and `groups` are written again.
+    """
+    from tradeoffs.figures import pass_rate_by_group, to_svg
+
+    record = read_record(results)
+    summary, asked = record.summary, record.parameters
+    for metrics in summary["comparisons"].values():
+        for name, row in metrics.items():
+            _as_tested(name, row)
+    adjust(summary["comparisons"])
+    answers = pd.read_csv(results / "tables" / "verdicts.csv", dtype={"problem_id": str})
+    answers["arm"] = pd.Categorical(answers["arm"], [arm for arm in asked["policies"] if arm in set(answers["arm"])])
+    # an arm of several seeds goes by the first one's name
+    first = [path for path in sorted((results / "stages").glob("*.json")) if without_seed(path.stem) == path.stem]
+    stages = {path.stem: read_record(path) for path in first}
+    turned = [arm for arm, angle in _answering(stages, "dpa") if angle is not None]
+    found = ledger(answers, asked["learning"], *_competitors(stages), asked["draws"], asked["seed"], turned)
+    summary["claims"] = found["claims"].to_dict("records")
+    summary["headline"] = headline(summary)
+    tables = {"comparisons": _long(summary["comparisons"], COMPARED), **found}
+    for name, by in BREAKDOWNS.items():
+        kept = pd.read_csv(results / "tables" / f"{name}.csv", dtype={by: str})
+        known = answers.assign(prompt_tokens=0, slots=0, **{by: answers[by].map(_plain)})
+        rates = group_table(known, by, asked["draws"], asked["seed"])
+        limits = {(row["arm"], row[by]): (row["low"], row["high"]) for row in rates.to_dict("records")}
+        both = [limits.get(key, (None, None)) for key in zip(kept["arm"], kept[by], strict=True)]
+        tables[name] = kept.assign(low=[low for low, _ in both], high=[high for _, high in both])
+    shown = pass_rate_by_group({by: tables[name] for name, by in BREAKDOWNS.items()})
+    for name, table in tables.items():
+        write_text(results / "tables" / f"{name}.csv", table.to_csv(index=False))
+    if (figure := results / "figures" / "pass_rate_by_group.svg").exists():
+        write_text(figure, to_svg(shown))
+    write_record(results, record)
+
+
+def _as_tested(name: str, row: dict[str, Any]) -> None:
+    """A comparison as it was before it was adjusted among others."""
+    for key in ("p_adjusted", "adjustment"):
+        row.pop(key, None)
+    neutral = 0.0 if row["kind"] == "difference" else 1.0
+    if "after adjustment" in str(row.get("reason")):
+        row.pop("reason")
+        if row["low"] is None or row["high"] is None:
+            row["reason"] = UNBOUNDED
+        row["verdict"] = verdict(Estimate(row["estimate"], row["low"], row["high"], row["unit"]), neutral)
+    if name in GIVEN or boundless(row["kind"], row["low"], row["high"]):
+        row["p"] = None
+
+
+def _plain(value: Any) -> str | None:
+    """A value of a breakdown as a table writes it."""
+    return None if pd.isna(value) else str(int(value)) if isinstance(value, float) else str(value)
 
 
 def again(results: Path, out: str, problems: str = "") -> dict[str, bool]:
