@@ -111,7 +111,7 @@ def record(stage: Any, parameters: dict[str, Any], summary: dict[str, Any] | Non
     )
     counts = {"planned": 5, "completed": 5, "failed": 0}
     if stage == "analyse":
-        counts = {"problems": 4, "families": 2, "answers": 28, "unavailable": 0}
+        counts = {"problems": 4, "families": 2, "answers": 28, "verdicts": 28, "unavailable": 0}
     made = Record(
         schema_version=schema,
         stage=stage,
@@ -244,6 +244,7 @@ def write_results(folder: Path, *, length_ratio: float = 0.5, verdict: str = "eq
         "users",
         "groups",
         "dose_response",
+        "against_control",
     ):
         rows = [{"arm": arm, "group": "one", "graded": 4, "pass_rate": 0.2, "low": 0.1, "high": 0.3} for arm in ARMS]
         write_table(folder / f"tables/{name}.csv", rows)
@@ -351,7 +352,8 @@ def test_without_the_benchmarks_results_its_chapter_says_what_makes_them(tmp_pat
     assert "not measured yet (make study PROFILE=ds1000 PROBLEMS=path/to/ds1000.jsonl.gz)" in pages["ds1000.html"].text
     assert "not measured yet (make study PROFILE=embedded-gpu)" in pages["gpu.html"].text
     without = {name for name, page in pages.items() if ABSENT in page.text}
-    assert without == {"ds1000.html", "gpu.html", "teach.html", "claims.html"}  # the last asks about DS-1000 too
+    told = {"claims.html", "intro.html", "limits.html", "poster.html"}  # which tell of DS-1000, too
+    assert without == {"ds1000.html", "gpu.html", "teach.html"} | told
 
 
 def test_numbers_and_wording_follow_the_results(full: tuple[Path, dict[str, Text]]) -> None:
@@ -618,7 +620,46 @@ def test_notes_follow_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
     assert study_notes.padded({"comparisons": compared, "baseline": "sft"}) == (
         "Tokens per second of `b` are ×\u00a01.500 (1.200 to 2.000) those of `sft`; had padding been counted as output, ×\u00a03.00."
     )
-    assert study_notes.padded({"comparisons": {"c": compared["c"]}}) == ""
+    assert "not known here" in study_notes.padded({"comparisons": {"c": compared["c"]}})
+
+    def change(tokens: str, rate: str = "no difference seen") -> dict[str, Any]:
+        ratio = {"estimate": 1.25, "low": 1.1, "high": 1.4, "kind": "ratio", "verdict": tokens}
+        return {
+            "tokens_per_answer": ratio,
+            "pass_rate": {
+                "estimate": 0.0,
+                "low": -0.1,
+                "high": 0.1,
+                "kind": "difference",
+                "unit": "share",
+                "verdict": rate,
+            },
+        }
+
+    beside = {"a": change("higher"), "b": change("no difference seen"), "d": change("lower")}
+    against = {"against_control": {"chance": beside}, "comparisons": {name: change("lower") for name in "bd"}}
+    told = study_notes.against_control(against)
+    assert "**Longer than chance:** `a`" in told and "Pass rate. **No difference seen:** `a`" in told
+    assert "`b` answers with fewer tokens than the baseline, but not with fewer than the control" in told
+    assert "No arm was set beside" in study_notes.against_control({})
+    seeded = {
+        "comparisons": {
+            "a": {"tokens_per_answer": {"seeds": [0.9, 1.2]}},
+            "b": {"tokens_per_answer": {"seeds": [1.0, 1.1]}},
+        }
+    }
+    assert "trained 2 times" in study_notes.trainings(seeded, [0, 1])
+    assert "of `a` most, from ×\u00a00.90 to ×\u00a01.20" in study_notes.trainings(seeded, [0, 1])
+    assert "trained once (seed 3)" in study_notes.trainings({}, [3])
+    assert "No policy was trained" in study_notes.trainings({}, [])
+    few = {
+        "comparisons": {"a": {"pass_rate": {"detectable": 0.03}}},
+        "baseline": "s",
+        "policies": {"s": {"pass_rate": {"estimate": 0.01}}},
+    }
+    assert "no loss of right answers could have been seen" in study_notes.missed(few)
+    few["policies"]["s"]["pass_rate"]["estimate"] = 0.2
+    assert "no loss" not in study_notes.missed(few)
     assert "No policy has most" in study_notes.censored({"policies": {"b": shares["b"]}})
     taken_back = {"p_adjusted": 0.058, "reason": "p = 0.058 after adjustment for 13 comparisons"}
     ratios = {

@@ -255,7 +255,7 @@ def padded(summary: Summary) -> str:
         if row.get("tokens_per_s", {}).get("estimate") and row.get("utilisation", {}).get("estimate")
     }
     if not pairs:
-        return ""
+        return "What padding would have added to throughput is not known here."
     arm = max(pairs, key=lambda name: abs(math.log(pairs[name][1])))
     speed, used = pairs[arm]
     return (
@@ -353,13 +353,13 @@ def against_control(summary: Summary) -> str:
                 "control, so that this is not shown to be owed to a reward."
             )
         parts.append(f"{told} Pass rate. {finding('pass_rate', change, name)}")
-    return " ".join(parts)
+    return " ".join(parts) or "No arm was set beside such a control."
 
 
 def trainings(summary: Summary, seeds: Sequence[int]) -> str:
     """Whether the luck of training is in the intervals, and how far another training moved a policy's length."""
     if not seeds:
-        return ""
+        return "No policy was trained for these results."
     if len(seeds) == 1:
         return (
             f"Each policy was trained once (seed {seeds[0]}): intervals are over problems alone, and a difference between two policies may "
