@@ -32,7 +32,14 @@ from tradeoffs.analysis import (
     wilson,
 )
 from tradeoffs.analysis.dose import dials, dose_response, slope
-from tradeoffs.analysis.policies import adjust, attainment, front_shares, group_table, with_seeds, with_wilson
+from tradeoffs.analysis.policies import (
+    adjust,
+    attainment,
+    front_shares,
+    group_table,
+    with_seeds,
+    with_wilson,
+)
 from tradeoffs.analysis.reading import joules
 from tradeoffs.analysis.resampling import Quantity, bootstrap_p, estimate, interval, sign_flip_p
 from tradeoffs.analysis.stage import COMPARED, ESTIMATES, VERDICTS
@@ -498,6 +505,60 @@ def test_groups_keep_order_and_counts() -> None:
     table = group_table(rows, "library", 200, 0)
     assert table[["library", "answers", "passed"]].to_numpy().tolist() == [["A", 2, 1], ["B", 1, 0]]
     assert tuple(table.loc[1, ["low", "high"]]) == pytest.approx(wilson(0, 1))  # one family shows no spread
+
+
+def test_a_group_is_resampled_by_its_own_families_and_trials_are_its_problems() -> None:
+    own = answers([1, 0, 0, 1, 0, 0]).assign(arm="x", library="A")
+    others = answers([1, 0] * 20, family=[f"g{n}" for n in range(40)]).assign(arm="x", library="B")
+    alone, beside = (group_table(rows, "library", 500, 0) for rows in (own, pd.concat([own, others])))
+    assert beside[beside["library"] == "A"].to_dict("records") == alone.to_dict("records")
+    # three trainings, or three answers each, that fail on all six problems are no eighteen problems
+    none = answers([0] * 6).assign(arm="x", library="A")
+    thrice = pd.concat([none.assign(seed=seed) for seed in range(3)])
+    samples = pd.concat([none.assign(sample=sample) for sample in range(3)])
+    for rows in (thrice, samples):
+        limits = group_table(rows, "library", 200, 0).loc[0, ["low", "high"]]
+        assert tuple(limits) == pytest.approx(wilson(0, 6))
+        rate = policy_metrics(rows, resampling(rows))["pass_rate"]
+        assert (rate["low"], rate["high"]) == pytest.approx(wilson(0, 6))
+
+
+def test_what_the_design_decides_is_not_tested_and_makes_no_other_test_easier() -> None:
+    rows = answers([1, 0] * 12)
+    found = compare(rows.assign(prompt_tokens=80), rows, resampling(rows), rng())
+    assert found["prompt_tokens"]["estimate"] == pytest.approx(1.6) and found["prompt_tokens"]["p"] is None
+    adjust({"x": found})
+    assert "p_adjusted" not in found["prompt_tokens"] and "p_adjusted" in found["tokens_per_answer"]
+
+
+def test_policies_cut_on_the_same_problems_have_a_bound_and_no_certainty() -> None:
+    rows = answers([1, 0] * 16, finish=["length" if n % 4 == 0 else "stop" for n in range(32)])
+    value = compare(rows, rows, resampling(rows), rng())["cap_share"]
+    bound = wilson(0, 32)[1]
+    assert (value["estimate"], value["low"], value["high"]) == pytest.approx((0, -bound, bound))
+    assert value["verdict"] == "no difference seen" and "no problem differs" in value["reason"]
+    none = rows.assign(finish="stop")
+    assert compare(rows, none, resampling(rows), rng())["cap_share"]["low"] > 0  # a quarter is
+
+
+def test_a_price_from_nothing_to_no_limit_is_not_tested() -> None:
+    """Where draws without a right answer of either policy are common, any ratio fits."""
+    first, last = answers([1] + [0] * 11), answers([0] * 11 + [1])
+    value = compare(first, last, resampling(first), rng())["seconds_per_correct"]
+    assert not value["low"] and value["high"] is None and value["p"] is None
+
+
+def test_the_luck_of_training_is_in_pass_at_k() -> None:
+    """Three trainings that pass one, five and nine answers of ten: what a further one would do is hardly known."""
+    rng_ = rng()
+    rows = pd.concat(
+        answers(list(rng_.random(40) < share), family=[f"f{n}" for n in range(40)]).assign(seed=seed, sample=sample)
+        for seed, share in enumerate((0.1, 0.5, 0.9))
+        for sample in range(2)
+    )
+    found = policy_metrics(rows, resampling(rows))
+    for name in ("pass_rate", "pass_at_2"):
+        assert found[name]["high"] - found[name]["low"] > 0.8
 
 
 # Words

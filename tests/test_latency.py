@@ -8,6 +8,7 @@ import pytest
 
 from tradeoffs.analysis import Resampling
 from tradeoffs.analysis.latency import latencies, latency_metrics, weighted_quantiles
+from tradeoffs.analysis.policies import policy_metrics
 
 ROWS = pd.DataFrame(
     {
@@ -39,6 +40,24 @@ def test_medians_rates_and_goodput_by_hand() -> None:
     # three answers in ten seconds, the failed one's among them; the first two keep both limits
     assert found["requests_per_s"]["estimate"] == pytest.approx(0.3)
     assert found["goodput_per_s"]["estimate"] == pytest.approx(0.2)
+
+
+def test_rates_are_as_uncertain_as_the_seconds_that_they_are_one_over() -> None:
+    """Three trainings, one of which takes four times as long: the interval is that of seconds an answer, turned over."""
+    one = pd.DataFrame(
+        {"problem_id": range(30), "family": [f"f{n}" for n in range(30)], "tokens": 5, "slots": 5, "prompt_tokens": 9}
+        | {"finish": "stop", "status": "passed", "ttft_s": 0.1, "itl_s": [[0.1] * 4] * 30, "seconds": 1.0}
+    )
+    rows = pd.concat([one.assign(seed=n, seconds=s, ttft_s=s / 9) for n, s in enumerate((1.0, 1.1, 4.0))])
+    drawn = Resampling.draw(rows["family"], 1000, np.random.default_rng(0))
+    rate, cost = latency_metrics(rows, drawn)["requests_per_s"], policy_metrics(rows, drawn)["seconds_per_answer"]
+    assert (rate["low"], rate["high"]) == pytest.approx(
+        (1 / cost["high"], 1 / cost["low"]), rel=0.2
+    )  # other draws of luck
+    assert rate["high"] / rate["low"] > 3
+    first = latency_metrics(rows, drawn)["ttft_p50"]
+    alone = latency_metrics(rows[rows["seed"] == 0], drawn)["ttft_p50"]
+    assert first["high"] / first["low"] > 3 and alone["high"] == pytest.approx(alone["low"])
 
 
 def test_an_engine_that_tells_no_times_has_none() -> None:
