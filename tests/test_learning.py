@@ -104,6 +104,24 @@ def test_pairs_count_by_their_lead_in_nats_and_are_told_as_shares_besides() -> N
     assert study_learning.pairs_sentence({}) == ""
 
 
+def test_the_length_of_a_watched_runs_answers_is_told_beside_its_controls() -> None:
+    rows = [
+        {"run": run, "measure": measure, "shuffled": shuffled, "mean": mean, "least": "40", "most": "70.06"}
+        for run, measure, shuffled, mean in (
+            ("a", "response_tokens", "False", "50"),
+            ("a", "kl", "False", "9"),
+            ("a", "response_tokens", "False", "66.44"),
+            ("a", "response_tokens", "True", "50"),
+            ("a", "response_tokens", "True", "51"),
+            ("b", "response_tokens", "False", "1"),
+        )
+    ]
+    told = study_learning.watched_sentence(rows, "a")
+    assert "had 50.0 tokens before it was trained and 66.4 (seeds: 40.0 to 70.1) after" in told
+    assert told.endswith("the control’s 51.0 (seeds: 40.0 to 70.1).")
+    assert study_learning.watched_sentence(rows, "b") == study_learning.watched_sentence([], "a") == ""
+
+
 def test_reward_models_stand_beside_a_judge_of_length_alone() -> None:
     row = {"kind": "bradley-terry", "data": "own", "pairs": "40", "longer": "0.875"}
     rows = [

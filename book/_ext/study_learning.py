@@ -275,6 +275,25 @@ def _beside_start(rows: list[dict[str, str]], steered: list[dict[str, str]]) -> 
     )
 
 
+def watched_sentence(rows: list[dict[str, str]], run: str) -> str:
+    """Say what became of the length of a run's own answers while it trained, and of its control's."""
+    found: dict[bool, list[dict[str, str]]] = {False: [], True: []}
+    for row in rows:
+        if row["run"] == run and row["measure"] == "response_tokens":
+            found[row["shuffled"] == "True"].append(row)
+    if not found[False] or not found[True]:
+        return ""
+    first = float(found[False][0]["mean"])
+    true, control = (
+        f"{float(row['mean']):.1f} (seeds: {float(row['least']):.1f} to {float(row['most']):.1f})"
+        for row in (found[False][-1], found[True][-1])
+    )
+    return (
+        f"The answers of `{run}`’s policy to held-out prompts had {first:.1f} tokens before it was trained and {true} after, the "
+        f"control’s {control}."
+    )
+
+
 def reward_sentence(rows: list[dict[str, str]]) -> str:
     """Say how well the reward models rank."""
     parts = []
@@ -298,7 +317,8 @@ def substitutions(results: Path) -> dict[str, str]:
         text["learning_weights"] = f"$v = ({weights[0]:.2f}, {weights[1]:.2f})$"
     if "learning_dpo_pairs" in text:
         counted = pairs_sentence(_provenance(folder / "pairs.json"))
-        text["learning_dpo_pairs"] = f"{text['learning_dpo_pairs']} {counted}".strip()
+        length = watched_sentence(_read(folder / "evaluations_imitation.csv"), "dpo-pairs")
+        text["learning_dpo_pairs"] = " ".join(filter(None, (text["learning_dpo_pairs"], counted, length)))
     if "learning_rlvr" in text:
         met = first_met_sentence(_provenance(folder / "first_met.json"))
         text["learning_rlvr"] = f"{text['learning_rlvr']} {met}".strip()
