@@ -292,6 +292,13 @@ def test_the_cache_tells_backbones_kinds_seeds_data_and_limits_apart(
         ]
     write(tmp_path / "a.jsonl", [{"prompt": "q", "chosen": "a", "rejected": "c"}])
     assert load_or_fit(policy, "a/b", data=data).left_out["too long"] == len(asked) + 1
+    folder = tmp_path / "own"
+    folder.mkdir()
+    for n, content in enumerate(
+        (b"one", b"two", b"two")
+    ):  # a local model that is written anew is another judge's backbone
+        (folder / "model.safetensors").write_bytes(content)
+        assert load_or_fit(policy, str(folder)).left_out["too long"] == len(asked) + 2 + min(n, 1)
 
 
 # ---------------------------------------------------------------- files

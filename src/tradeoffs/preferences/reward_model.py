@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
 import random
 from collections import defaultdict
 from collections.abc import Sequence
@@ -447,7 +448,7 @@ def load_or_fit(
 def _weights(name: str, policy: Policy) -> str:
     """What tells a backbone from another: the commit of the hub, a folder's content, or its name."""
     commit = getattr(policy.model.config, "_commit_hash", None)
-    files = sorted(Path(name).glob("*.safetensors")) if Path(name).is_dir() else []
+    files = sorted(Path(name).glob("*.safetensors")) if os.path.isdir(name) else []  # which takes any text for a name
     return f"{name}@{commit or ' '.join(digest(file) for file in files)}"
 
 
