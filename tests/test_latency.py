@@ -71,7 +71,8 @@ def test_weighted_quantiles_are_those_of_the_repeated_values() -> None:
     rng = np.random.default_rng(1)
     values = rng.normal(size=30)
     weights = rng.integers(0, 4, size=(50, 30)).astype(float)
-    for q in (0.1, 0.5, 0.9):
+    qs = (0.1, 0.5, 0.9)
+    for q, found in zip(qs, weighted_quantiles(values, weights, qs), strict=True):
         expected = [np.quantile(np.repeat(values, row.astype(int)), q, method="inverted_cdf") for row in weights]
-        assert weighted_quantiles(values, weights, q) == pytest.approx(expected)
-    assert np.isnan(weighted_quantiles(values, np.zeros((1, 30)), 0.5)).all()
+        assert found == pytest.approx(expected)
+    assert np.isnan(weighted_quantiles(values, np.zeros((1, 30)), qs)).all()

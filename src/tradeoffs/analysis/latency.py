@@ -13,7 +13,7 @@ Source: vLLM `bench serve` (definitions); MLPerf inference rules (sample sizes).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,30 +43,38 @@ def latencies(rows: pd.DataFrame) -> pd.DataFrame:
     return told.assign(ttft_s=first, e2e_s=first + gaps, tpot_s=(gaps / (told["tokens"] - 1)).where(told["tokens"] > 1))
 
 
-def weighted_quantiles(values: Array, weights: Array, q: float) -> Array:
-    """Quantile of values that count as often as their weights say, for each row of weights.
+def weighted_quantiles(values: Array, weights: Array, qs: Sequence[float]) -> Array:
+    """Quantiles of values that count as often as their weights say, for each row of weights.
 
     Args:
         values: shape (n,).
         weights: shape (draws, n), not negative.
-        q: from 0 to 1.
+        qs: from 0 to 1.
 
     Returns:
-        Shape (draws,): the smallest value that a share q of the weight does not exceed; NaN where there is no weight.
+        Shape (quantiles, draws): the smallest value that a share q of the weight does not exceed; NaN where there is no weight.
     """
     order = np.argsort(values)
     heaped = np.cumsum(weights[:, order], axis=1)
     whole = heaped[:, -1]
-    place = (heaped < q * whole[:, None] - 1e-9).sum(axis=1)
-    return np.where(whole > 0, values[order][np.minimum(place, len(values) - 1)], np.nan)
+    places = np.array([(heaped < q * whole[:, None] - 1e-9).sum(axis=1) for q in qs])
+    return np.where(whole > 0, values[order][np.minimum(places, len(values) - 1)], np.nan)
 
 
-def _quantity(values: pd.Series, families: pd.Series, resampling: Resampling, q: float) -> Quantity:
+def _quantities(values: pd.Series, families: pd.Series, resampling: Resampling) -> list[Quantity]:
+    """`QUANTILES` of values, on the data and in every draw."""
     place = resampling.families.get_indexer(pd.Index(families))
     numbers = values.to_numpy(dtype=np.float64)
-    point = weighted_quantiles(numbers, np.ones((1, len(numbers))), q)
+    points = weighted_quantiles(numbers, np.ones((1, len(numbers))), QUANTILES)
     chunks = np.array_split(resampling.weights, max(1, len(resampling.weights) * len(numbers) // CHUNK))
-    return Quantity(float(point[0]), np.concatenate([weighted_quantiles(numbers, c[:, place], q) for c in chunks]))
+    draws = np.concatenate([weighted_quantiles(numbers, c[:, place], QUANTILES) for c in chunks], axis=1)
+    return [Quantity(float(point), own) for point, own in zip(points[:, 0], draws, strict=True)]
+
+
+def _each_seed(rows: pd.DataFrame) -> list[pd.DataFrame]:
+    """The rows of each training seed; none where there is one, whose luck nothing tells."""
+    own = seeds(rows)
+    return [of_seed(rows, seed) for seed in own] if len(own) > 1 else []
 
 
 def latency_metrics(
@@ -90,18 +98,16 @@ def latency_metrics(
     for name, unit in MEASURES.items():
         part = told.explode("itl_s") if name == "itl_s" else told
         part = part.dropna(subset=[name])
-        for q in QUANTILES:
-            key = f"{name.removesuffix('_s')}_p{100 * q:.0f}"
-            if part.empty:
-                found[key] = Estimate(None, None, None, unit, "the engine does not tell when tokens came").as_dict()
-                continue
-            value, *each = (
-                _quantity(own[name], own["family"], resampling, q)
-                for own in (part, *(of_seed(part, seed) for seed in seeds(part)))
-            )
+        keys = [f"{name.removesuffix('_s')}_p{100 * q:.0f}" for q in QUANTILES]
+        if part.empty:
+            silent = Estimate(None, None, None, unit, "the engine does not tell when tokens came")
+            found |= {key: silent.as_dict() for key in keys}
+            continue
+        parts = [_quantities(own[name], own["family"], resampling) for own in (part, *_each_seed(part))]
+        for key, value, *each in zip(keys, *parts, strict=True):
             value = with_seeds(Quantity(value.point, value.draws * factor), each, True, resampling)
             found[key] = estimate(value, unit, families).as_dict()
-    own = [(of_seed(rows, seed), of_seed(told, seed), None) for seed in seeds(rows)]
+    own = [(part, told[told["seed"] == part["seed"].iloc[0]], None) for part in _each_seed(rows)]
     rates = [_rates(*part, limits, resampling) for part in ((rows, told, pace), *own)]
     for name, quantity in rates[0].items():
         value = with_seeds(quantity, [each[name] for each in rates[1:]], True, resampling)
