@@ -328,15 +328,10 @@ def fit_reward_models(seeds: Sequence[int], path: Path) -> None:
                     continue
                 model = fit(load("embedded"), kind, file, seed, shuffled=shuffled, limit=limit)
                 row = {"kind": kind, "data": name, "seed": seed, "shuffled": shuffled}
-                low, high = wilson((model.accuracy or 0.0) * model.pairs, model.pairs)
-                found = {
-                    "accuracy": model.accuracy,
-                    "low": low,
-                    "high": high,
-                    "longer": model.longer,
-                    "pairs": model.pairs,
-                }
-                rows.append(row | found | model.correlations)
+                row |= {"accuracy": model.accuracy, "longer": model.longer, "pairs": model.pairs}
+                if model.accuracy is not None:
+                    row |= dict(zip(("low", "high"), wilson(model.accuracy * model.pairs, model.pairs), strict=True))
+                rows.append(row | model.correlations)
                 print(f"reward model {rows[-1]}", flush=True)
                 write_text(path, pd.DataFrame(rows).to_csv(index=False))
 

@@ -27,7 +27,7 @@ from tradeoffs.preferences.rewards import ATTRIBUTES
 from tradeoffs.progress import bar
 from tradeoffs.records import TrainingStep, append_jsonl, read_rows
 from tradeoffs.tasks.examples import Example, training_examples
-from tradeoffs.tasks.prompts import Question, general_messages
+from tradeoffs.tasks.prompts import Question, answer_ids, general_messages
 
 if TYPE_CHECKING:
     from peft import LoraConfig, PeftModel
@@ -604,5 +604,5 @@ def fits(
 ) -> bool:
     """Whether a prompt with each of its answers stays within `max_length` tokens; nothing is ever cut silently."""
     prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
-    longest = max((len(tokenizer(answer, add_special_tokens=False)["input_ids"]) + 1 for answer in answers), default=0)
+    longest = max((len(answer_ids(tokenizer, answer)) + 1 for answer in answers), default=0)
     return len(prompt) + longest <= max_length

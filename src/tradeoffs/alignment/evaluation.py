@@ -14,12 +14,13 @@ import torch
 
 from tradeoffs.alignment.common import Judges
 from tradeoffs.alignment.likelihood import lay_out, look
-from tradeoffs.inference.engine import Completion, Prompt, decode
+from tradeoffs.inference.engine import Completion, Prompt
 from tradeoffs.models import Policy
 from tradeoffs.preferences.data import Pair
-from tradeoffs.preferences.sampling import judging, prompt_ids, together
+from tradeoffs.preferences.sampling import draw, judging, prompt_ids
 from tradeoffs.records import Row
 from tradeoffs.tasks.examples import Example
+from tradeoffs.tasks.prompts import answer_ids
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,16 +80,8 @@ def evaluate(
         for n, example in enumerate(examples)
         for k in range(samples)
     ]
-    batches = decode(
-        policy,
-        wanted,
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        batch_size=together(policy),
-        seed=seed,
-        in_parts=True,
-    )
-    found = sorted((row for batch in batches for row in batch), key=lambda row: row.key)
+    drawn = draw(policy, wanted, temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
+    found = sorted(drawn, key=lambda row: row.key)
     with judging(examples, of.reward_model, of.base, workers) as judgement:
         rewards = judgement.rewards([(examples[row.key[1]].key, row.text, len(row.ids)) for row in found])
     first = [row for row in found if row.key[2] == 0]
@@ -146,8 +139,7 @@ def margins(policy: Policy, reference: Policy, pairs: Sequence[Pair], max_length
     for pair in pairs:
         ids: Any = tokenizer.apply_chat_template(list(pair.messages), add_generation_prompt=True, return_dict=False)
         answers = [
-            [*tokenizer(text, add_special_tokens=False)["input_ids"], int(tokenizer.eos_token_id or 0)]
-            for text in (pair.chosen, pair.rejected)
+            [*answer_ids(tokenizer, text), int(tokenizer.eos_token_id or 0)] for text in (pair.chosen, pair.rejected)
         ]
         if len(ids) + max(map(len, answers)) <= max_length:
             rows += [(list(ids), answer) for answer in answers]
@@ -170,7 +162,7 @@ def nll(policy: Policy, examples: Sequence[Example]) -> list[float]:
     rows = [
         (
             prompt_ids(tokenizer, example),
-            [*tokenizer(example.reference, add_special_tokens=False)["input_ids"], int(tokenizer.eos_token_id or 0)],
+            [*answer_ids(tokenizer, example.reference), int(tokenizer.eos_token_id or 0)],
         )
         for example in examples
     ]

@@ -23,6 +23,7 @@ from tradeoffs.alignment.common import run_trainer, trainer_settings, whole_batc
 from tradeoffs.alignment.rounds import Round, rounds
 from tradeoffs.parameters import AlignParameters
 from tradeoffs.preferences.sampling import by_prompt
+from tradeoffs.tasks.prompts import answer_ids
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -189,10 +190,7 @@ def _queries(of: Round, max_length: int) -> list[dict[str, Any]]:
         prompt = list(of.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
         # A response that was cut at the cap did not stop there.
         ends = [[of.tokenizer.eos_token_id] if row.finish == "stop" else [] for row in unique]
-        ids = [
-            [*of.tokenizer(row.text, add_special_tokens=False)["input_ids"], *end]
-            for row, end in zip(unique, ends, strict=True)
-        ]
+        ids = [[*answer_ids(of.tokenizer, row.text), *end] for row, end in zip(unique, ends, strict=True)]
         if len(prompt) + max(map(len, ids)) <= max_length:
             rows.append({"prompt": prompt, "responses": ids, "rewards": worth})
     return rows

@@ -39,6 +39,11 @@ class Estimate(NamedTuple):
         return fields
 
 
+def boundless(kind: str, low: float | None, high: float | None) -> bool:
+    """Whether an interval says nothing: no limit on either side, or of a ratio from nothing to no limit. Then nothing is tested."""
+    return high is None and (low is None or (kind == "ratio" and low == 0))
+
+
 def verdict(estimate: Estimate, neutral: float) -> str:
     """Say in words what an interval allows.
 
@@ -50,8 +55,8 @@ def verdict(estimate: Estimate, neutral: float) -> str:
         `higher` or `lower` only where the whole interval lies on one side of `neutral`; else `no difference seen`, or `not measured` where
         there is no estimate, or no interval for another reason than that it has no limits (`UNBOUNDED`).
     """
-    boundless = estimate.low is None and estimate.high is None
-    if estimate.estimate is None or (boundless and estimate.reason != UNBOUNDED):
+    open_ = estimate.low is None and estimate.high is None
+    if estimate.estimate is None or (open_ and estimate.reason != UNBOUNDED):
         return NOT_MEASURED
     if estimate.low is not None and estimate.low > neutral + ROUNDING:
         return "higher"

@@ -16,7 +16,15 @@ import numpy as np
 import pandas as pd
 
 from tradeoffs.analysis import identity
-from tradeoffs.analysis.estimates import NO_DIFFERENCE, Estimate, minimum_detectable_effect, pass_at_k, verdict, wilson
+from tradeoffs.analysis.estimates import (
+    NO_DIFFERENCE,
+    Estimate,
+    boundless,
+    minimum_detectable_effect,
+    pass_at_k,
+    verdict,
+    wilson,
+)
 from tradeoffs.analysis.resampling import Array, Quantity, Resampling, bootstrap_p, estimate, sign_flip_p
 
 ALPHA = 0.05
@@ -349,11 +357,6 @@ def compare(
         result["tokens_per_answer"]["p"] = max(flipped, value_p) if several and value_p is not None else flipped
     result["pass_rate"] = _paired(result["pass_rate"], own, other, resampling, generator, ALPHA / compared)
     return result
-
-
-def boundless(kind: str, low: float | None, high: float | None) -> bool:
-    """Whether an interval says nothing: no limit on either side, or of a ratio from nothing to no limit. Then nothing is tested."""
-    return high is None and (low is None or (kind == "ratio" and low == 0))
 
 
 def by_seed(

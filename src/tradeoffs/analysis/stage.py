@@ -16,7 +16,7 @@ import pandas as pd
 
 from tradeoffs.analysis.claims import ledger
 from tradeoffs.analysis.dose import dials, dose_response
-from tradeoffs.analysis.estimates import UNBOUNDED, Estimate, verdict
+from tradeoffs.analysis.estimates import UNBOUNDED, Estimate, boundless, verdict
 from tradeoffs.analysis.latency import latency_metrics
 from tradeoffs.analysis.policies import (
     COUNTS,
@@ -24,7 +24,6 @@ from tradeoffs.analysis.policies import (
     METRICS,
     adjust,
     attainment,
-    boundless,
     compare,
     decompose,
     decompose_seconds,

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tradeoffs.analysis.estimates import NO_DIFFERENCE, NOT_MEASURED
+from tradeoffs.analysis.estimates import NO_DIFFERENCE, NOT_MEASURED, boundless
 from tradeoffs.records import Record
 
 WIDTH = 110
@@ -124,10 +124,8 @@ def _whose(summary: Mapping[str, Any], rows: Mapping[str, Any]) -> str:
 
 def _said(change: Mapping[str, Any]) -> str:
     """The verdict's words; a ratio that may be anything from nothing to no limit was not seen to be anything."""
-    unbounded = (
-        change["kind"] == "ratio" and change["estimate"] is not None and not change["low"] and change["high"] is None
-    )
-    return UNBOUNDED if unbounded else SAID[change["verdict"]]
+    ratio = change["kind"] == "ratio" and change["estimate"] is not None
+    return UNBOUNDED if ratio and boundless("ratio", change["low"], change["high"]) else SAID[change["verdict"]]
 
 
 def headline(summary: Mapping[str, Any]) -> dict[str, str]:

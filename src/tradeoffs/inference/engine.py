@@ -388,24 +388,26 @@ def decode(
     from accelerate.utils.memory import should_reduce_batch_size
 
     together = batch_size
+    run = functools.partial(
+        decode_batch,
+        policy,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        seed=seed,
+        static=static,
+        compiled=compiled,
+        forced=forced,
+        on_token=on_token,
+    )
     for number, batch in enumerate(batches(prompts, batch_size)):
+        if number in skip:
+            continue
         rows: list[Completion] = []
-        while number not in skip and len(rows) < len(batch):
+        while len(rows) < len(batch):
             part = batch[len(rows) : len(rows) + together]
             try:
-                rows += decode_batch(
-                    policy,
-                    part,
-                    max_new_tokens=max_new_tokens,
-                    temperature=temperature,
-                    top_p=top_p,
-                    number=number,
-                    seed=seed,
-                    static=static,
-                    compiled=compiled,
-                    forced=forced,
-                    on_token=on_token,
-                )
+                rows += run(part, number=number)
                 continue
             except RuntimeError as error:
                 if not should_reduce_batch_size(error):
@@ -420,8 +422,7 @@ def decode(
             together = len(part) // 2
             gc.collect()
             torch.cuda.empty_cache()  # does nothing where no GPU is used
-        if rows:
-            yield rows
+        yield rows
 
 
 def synchronise(device: torch.device | str) -> None:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from tradeoffs.inference.engine import STOP_TEXTS, Completion, Prompt
+from tradeoffs.tasks.prompts import answer_ids
 
 if TYPE_CHECKING:
     import aiohttp
@@ -384,7 +385,7 @@ async def _once(
     if finish is None:
         raise _Broken("the stream broke off" if not ended else "the stream ended without a reason")
     text = "".join(pieces)
-    tokens = usage if usage is not None else len(tokenizer(text, add_special_tokens=False)["input_ids"])
+    tokens = usage if usage is not None else len(answer_ids(tokenizer, text))
     return Reply(text, tokens, "length" if finish == "length" else "stop", arrivals, usage is not None)
 
 

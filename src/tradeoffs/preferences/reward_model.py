@@ -33,7 +33,7 @@ from tradeoffs.preferences.rewards import verbosity
 from tradeoffs.progress import bar
 from tradeoffs.records import digest, write_text
 from tradeoffs.tasks import general
-from tradeoffs.tasks.prompts import Question, general_messages
+from tradeoffs.tasks.prompts import Question, answer_ids, general_messages
 
 if TYPE_CHECKING:
     import numpy as np
@@ -153,8 +153,7 @@ def _encode(policy: Policy, texts: Sequence[tuple[Question, str]]) -> list[tuple
         head: Any = tokenizer.apply_chat_template(
             general_messages(question), add_generation_prompt=True, return_dict=False
         )
-        tail = tokenizer(response, add_special_tokens=False)["input_ids"]
-        rows.append((list(head), [*tail, tokenizer.eos_token_id]))
+        rows.append((list(head), [*answer_ids(tokenizer, response), tokenizer.eos_token_id]))
     return rows
 
 
@@ -319,7 +318,7 @@ def own_ratings(policy: Policy, seed: int) -> tuple[Ratings, NDArray[np.bool_]]:
     import numpy as np
 
     def tokens(text: str) -> int:
-        return len(policy.tokenizer(text, add_special_tokens=False)["input_ids"]) + 1
+        return len(answer_ids(policy.tokenizer, text)) + 1
 
     texts: list[tuple[Question, str]] = []
     ratings, held_out = [], []

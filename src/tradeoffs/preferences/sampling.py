@@ -22,6 +22,7 @@ from tradeoffs.preferences.rewards import ATTRIBUTES, Reward, code_helpfulness, 
 from tradeoffs.progress import bar, note, tick
 from tradeoffs.records import Row, Verdict, append_jsonl, read_rows
 from tradeoffs.tasks.examples import Example
+from tradeoffs.tasks.prompts import answer_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -137,6 +138,29 @@ def _response(row: Completion) -> Response:
     )
 
 
+def draw(
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    *,
+    temperature: float,
+    max_new_tokens: int,
+    seed: int,
+    on_token: Callable[[int], None] | None = None,
+) -> list[Completion]:
+    """Sample a completion of each prompt, as many together as suit the device and fit into its memory; in no particular order."""
+    batches = decode(
+        policy,
+        prompts,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        batch_size=together(policy),
+        seed=seed,
+        on_token=on_token,
+        in_parts=True,
+    )
+    return [row for rows in batches for row in rows]
+
+
 def respond(
     policy: Policy,
     prompts: Sequence[list[int]],
@@ -158,20 +182,8 @@ def respond(
         One completion a prompt, in their order.
     """
     wanted = [Prompt((step, place), ids) for place, ids in zip(places, prompts, strict=True)]
-    found = {
-        row.key[1]: row
-        for rows in decode(
-            policy,
-            wanted,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            batch_size=together(policy),
-            seed=seed,
-            on_token=on_token,
-            in_parts=True,
-        )
-        for row in rows
-    }
+    drawn = draw(policy, wanted, temperature=temperature, max_new_tokens=max_new_tokens, seed=seed, on_token=on_token)
+    found = {row.key[1]: row for row in drawn}
     return [found[place] for place in places]
 
 
@@ -197,10 +209,7 @@ class Judgement:
         if judge is None and any(example.domain == "general" for example in examples):
             raise ValueError("domain: general prompts need a reward model; none was given")
         self.judge, self.base, self.grader = judge, base, grader
-        self.need = {
-            example.key: len(base.tokenizer(example.reference, add_special_tokens=False)["input_ids"]) + 1
-            for example in examples
-        }
+        self.need = {example.key: len(answer_ids(base.tokenizer, example.reference)) + 1 for example in examples}
 
     def rewards(
         self, responses: Sequence[tuple[int, str, int]], on_verdict: Callable[[Verdict], None] | None = None

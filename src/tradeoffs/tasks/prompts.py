@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 CODE_SYSTEM = "You complete Python programs. Reply with the missing code only."
 GENERAL_SYSTEM = "You are a helpful assistant."
@@ -50,3 +54,8 @@ def general_messages(prompt: Question, angle: float | None = None) -> list[Messa
     own = bool(turns) and turns[0]["role"] == "system"
     base = turns[0]["content"] if own else GENERAL_SYSTEM
     return [_system(base, angle), *turns[own:]]
+
+
+def answer_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """The tokens of a response as they follow a rendered prompt: no opening token, which some tokenizers give every text, and no stop."""
+    return list(tokenizer(text, add_special_tokens=False)["input_ids"])
