@@ -271,6 +271,20 @@ def grouped(by: str, values: int = 3) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["arm", by, "pass_rate", "low", "high"])
 
 
+def test_training_seeds_share_a_panel() -> None:
+    table = pd.concat([training(), training().assign(policy=lambda t: t["policy"] + "-s1", loss=1.0)])
+    panels = [axis for axis in figures.training(table).axes if axis.get_visible()]
+    assert [axis.get_title(loc="left") for axis in panels] == ["sft", "dpo", "dpa"]
+    assert [len(axis.lines) for axis in panels] == [2, 2, 2] and set(panels[0].lines[1].get_ydata()) == {1.0}
+
+
+def test_the_limit_is_drawn_with_the_interval_of_the_share() -> None:
+    table = limits().assign(share_low=0.5, share_high=0.7)
+    (axis,) = figures.roofline(table).axes
+    assert [list(line.get_xdata()) for line in axis.lines if len(line.get_xdata()) == 2][:4] == [[50.0, 70.0]] * 4
+    assert not [line for line in figures.roofline(limits()).axes[0].lines if list(line.get_xdata()) == [50.0, 70.0]]
+
+
 def test_groups_have_a_panel_each_and_arms_one_place_in_all() -> None:
     tier = grouped("tier", 2).drop(index=0)  # `base` has no answers there
     figure = figures.pass_rate_by_group({"library": grouped("library", 6), "tier": tier, "perturbation": tier.iloc[:0]})

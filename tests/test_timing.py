@@ -175,6 +175,12 @@ def test_roofline_by_hand() -> None:
     # a step reads 1000 bytes of weights (1 ms; the products take 1.6 us) and 8 x (64 + 10) x 10 = 5920 of keys and values (5.92 ms)
     assert found["limit"] == pytest.approx(8 / 6.92e-3)
     assert found["share"] == pytest.approx(400 / found["limit"])
+    assert found["share_low"] == pytest.approx(found["share"]) == pytest.approx(found["share_high"])
+    (varied,) = roofline(rows({"base": [40.0, 50.0]}), told)
+    # two logarithms, half their distance from the mean each: Student's t with one degree of freedom is 12.706
+    assert math.log(varied["share_high"] / varied["share"]) == pytest.approx(12.7062 * math.log(50 / 40) / 2, rel=1e-4)
+    assert varied["tokens_per_s"] == pytest.approx(8 * math.sqrt(40 * 50))
+    assert pd.isna(roofline(rows({"base": [50.0]}), told)[0]["share_low"])
     assert found["bytes_share_kv"] == pytest.approx(5920 / 6920)
 
 

@@ -247,7 +247,7 @@ def tokens_per_second(throughput: pd.DataFrame) -> Figure:
 
 
 def training(steps: pd.DataFrame) -> Figure:
-    """Did training move the policies? One panel a policy, since the methods' losses are different quantities.
+    """Did training move the policies? One panel a policy, since the methods' losses are different quantities; one line a training seed.
 
     Where responses are sampled at every step, the panel shows their reward: a policy gradient's loss says nothing, it is about zero by
     construction.
@@ -255,7 +255,8 @@ def training(steps: pd.DataFrame) -> Figure:
     Args:
         steps: the table `training.csv`.
     """
-    curves = {str(name): part for name, part in steps.dropna(subset=["loss"]).groupby("policy", sort=False)}
+    steps = steps.dropna(subset=["loss"])
+    curves = {str(name): part for name, part in steps.groupby(steps["policy"].map(without_seed), sort=False)}
     columns = min(2, max(1, len(curves)))
     rows = math.ceil(max(1, len(curves)) / columns)
     figure, axes = _figure(0.6 + 1.8 * rows, columns, rows)
@@ -266,16 +267,18 @@ def training(steps: pd.DataFrame) -> Figure:
         _note(axes[0], "not measured: no training steps")
         axes[0].set(xlabel="optimizer step (count)", ylabel="loss (nats)")
     for axis, (name, part) in zip(axes, curves.items(), strict=False):
-        thin = part.sort_values("step").iloc[:: max(1, math.ceil(len(part) / MOST_POINTS))]
-        rewarded = thin[["reward", "response_tokens"]].notna().all(axis=None)
-        axis.plot(
-            thin["step"],
-            thin["reward" if rewarded else "loss"].astype(float),
-            color=BLUE,
-            linewidth=1.4,
-            marker="o",
-            markersize=2.5 if len(thin) < 60 else 0,
-        )
+        rewarded = part[["reward", "response_tokens"]].notna().all(axis=None)
+        seeds = list(part.groupby("policy", sort=False))
+        for _, one in seeds:
+            thin = one.sort_values("step").iloc[:: max(1, math.ceil(len(one) / MOST_POINTS))]
+            axis.plot(
+                thin["step"],
+                thin["reward" if rewarded else "loss"].astype(float),
+                color=BLUE,
+                linewidth=1.4 if len(seeds) == 1 else 0.8,
+                marker="o",
+                markersize=2.5 if len(thin) < 60 and len(seeds) == 1 else 0,
+            )
         axis.set_title(name, color=GREY, fontsize=FONT_PT, loc="left")
         axis.set(xlabel="optimizer step (count)", ylabel="mean reward" if rewarded else "loss (nats)")
         axis.margins(y=0.1)
@@ -477,17 +480,18 @@ def roofline(table: pd.DataFrame) -> Figure:
     Args:
         table: `roofline.csv`.
     """
-    rows = table.assign(estimate=100 * table["share"].astype(float), low=np.nan, high=np.nan, reason=None)
+    bounds = table.reindex(columns=["share", "share_low", "share_high"]).astype(float)
+    rows = table.assign(**dict(zip(("estimate", "low", "high"), (bounds[name] for name in bounds), strict=True)))
     rows["name"] = [f"{p}, {n} row{'s' * (n > 1)}" for p, n in zip(rows["policy"], rows["batch_size"], strict=True)]
     figure, (axis,) = _figure(0.9 + 0.44 * max(1, len(rows)))
-    axis.set_xlabel("decoding speed (% of the limit that memory and arithmetic set)")
+    axis.set_xlabel("decoding speed (% of the limit that memory and arithmetic set), 95 % interval")
     if rows.empty:
         _note(axis, "not measured: no timings")
         return _settle(figure)
     rows["note"] = [
         f"%: {_number(a)} of {_number(b)} tokens/s" for a, b in zip(rows["tokens_per_s"], rows["limit"], strict=True)
     ]
-    _dots(axis, rows)
+    _dots(axis, rows.assign(reason=None), scale=100)
     axis.set_xlim(0, max(100.0, axis.get_xlim()[1]))
     for text in axis.texts:  # of a dot beside the axis: not over its name
         if isinstance(text, Annotation) and text.xy[0] < 15:
@@ -904,10 +908,7 @@ def all_figures(tables: dict[str, pd.DataFrame]) -> dict[str, Figure]:
         "seconds_per_correct": seconds_per_correct(tables["policies"]),
         "tokens_per_answer": tokens_per_answer(tables["policies"]),
         "tokens_per_second": tokens_per_second(tables["throughput"]),
-        # one panel a policy; curves of further seeds are in the table
-        "training": training(
-            tables["training"][tables["training"]["policy"].map(without_seed) == tables["training"]["policy"]]
-        ),
+        "training": training(tables["training"]),
         "tradeoff": tradeoff(tables["policies"], tables["attainment"]),
         "waterfall": waterfall(tables["decomposition"]),
         "self_check": self_check(list(tables["self_check"]["p"])),

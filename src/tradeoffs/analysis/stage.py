@@ -104,6 +104,8 @@ ROOFLINE = [
     "tokens_per_s",
     "limit",
     "share",
+    "share_low",
+    "share_high",
     "bytes_share_kv",
     "joules_per_token",
     "watts",

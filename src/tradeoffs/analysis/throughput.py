@@ -420,9 +420,10 @@ def roofline(timings: pd.DataFrame, told: Mapping[str, Any]) -> list[dict[str, A
         told: the throughput record's summary: the model's `parameters`, `weight_bytes`, `kv_bytes_per_token`, and `ceilings`.
 
     Returns:
-        Rows: `policy`, `batch_size`, `context` (mean live tokens of a row), `tokens_per_s` (decoding, medians over blocks), `limit` (the
-        same at t_roof), `share` of it, `bytes_share_kv`, the part of the bytes that are keys and values, and `joules_per_token` and `watts`
-        over prefill and decoding (medians over blocks; NaN where a counter did not tell them in every block).
+        Rows: `policy`, `batch_size`, `context` (mean live tokens of a row), `tokens_per_s` (decoding, geometric mean over blocks), `limit`
+        (the same at t_roof), `share` of it with `share_low` and `share_high` (t interval over blocks; the limit taken as measured),
+        `bytes_share_kv`, the part of the bytes that are keys and values, and `joules_per_token` and `watts` over prefill and decoding
+        (medians over blocks; NaN where a counter did not tell them in every block).
 
     Source: see `tradeoffs.inference.roofline`.
     """
@@ -435,17 +436,20 @@ def roofline(timings: pd.DataFrame, told: Mapping[str, Any]) -> list[dict[str, A
         cached = size * context * told["kv_bytes_per_token"]
         moved = told["weight_bytes"] + cached
         step = cached / bandwidth + max(told["weight_bytes"] / bandwidth, 2 * told["parameters"] * size / flops)
-        rate = float((size * (n - 1) / part["decode_s"]).median())
         limit = size / step
+        share = t_interval(np.log(size * (n - 1) / part["decode_s"].to_numpy(float) / limit), "ratio")
+        assert share.estimate is not None, "a policy has at least one block"
         energy = part["energy_j"].astype(float) if "energy_j" in part else pd.Series(np.nan, index=part.index)
         rows.append(
             {
                 "policy": policy,
                 "batch_size": size,
                 "context": context,
-                "tokens_per_s": rate,
+                "tokens_per_s": share.estimate * limit,
                 "limit": limit,
-                "share": rate / limit,
+                "share": share.estimate,
+                "share_low": share.low,
+                "share_high": share.high,
                 "bytes_share_kv": cached / moved,
                 "joules_per_token": float((energy / (size * n)).median(skipna=False)),
                 "watts": float((energy / (part["prefill_s"] + part["decode_s"])).median(skipna=False)),
