@@ -22,7 +22,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from tradeoffs.parameters import MODELS
+from tradeoffs.parameters import MODELS, check
 from tradeoffs.records import Provenance, Record
 
 ROOT = Path(__file__).parent.parent
@@ -463,10 +463,24 @@ def test_commands_on_the_rerun_page_name_known_parameters() -> None:
     page = (ROOT / "book/rerun.md").read_text().replace("\\\n", " ")
     commands = re.findall(r"papermill notebooks/[^`\n|]+", page)
     assert commands
+    outs = re.findall(r"out[= :]+(runs/[\w/-]+)", page)
+    assert len(outs) > 15 and len(set(outs)) == len(outs)  # rows made with different parameters are never mixed
     for command in commands:
-        words = shlex.split(command)
-        fields = MODELS[Path(words[1]).stem].model_fields
-        assert {words[i + 1] for i, word in enumerate(words) if word == "-p"} <= set(fields), command
+        words = shlex.split(command, comments=True)
+        model = MODELS[Path(words[1]).stem]
+        given = {words[i + 1]: yaml.safe_load(words[i + 2]) for i, word in enumerate(words) if word == "-p"}
+        assert set(given) <= set(model.model_fields), command
+        there = {
+            k: v for k, v in given.items() if not str(v).startswith(("runs/", "path/", "results/")) and k != "runs"
+        }
+        check(
+            model,
+            {
+                k: float(v) if k == "learning_rate" else v
+                for k, v in there.items()
+                if k not in ("problems", "served_model")
+            },
+        )
 
 
 def test_the_chain_of_commands_on_the_rerun_page_reads_what_it_has_written() -> None:

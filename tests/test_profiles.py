@@ -1,5 +1,6 @@
 """Profiles: a wrong file stops the study with one line; a right one becomes jobs in an order that works."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -160,6 +161,24 @@ def test_a_profile_extends_one_that_is_there_and_whole(tmp_path: Path, wrong: st
         ParameterError, match="trial\\.yaml: (extends: got .*accepts a profile in config/|trained: follows)"
     ):
         load_profile(written(tmp_path, wrong))
+
+
+def test_a_profile_without_a_name_is_named_as_its_file_and_not_as_the_one_that_it_extends(tmp_path: Path) -> None:
+    profile = load_profile(written(tmp_path, "extends: laptop\nalign: {token_budget: 30000}"))
+    assert profile.name == "trial" and all(job.folder.startswith("runs/trial/") for job in jobs(profile))
+    (page,) = re.findall(r"```yaml\n(# config/mine\.yaml.*?)```", (ROOT / "book/rerun.md").read_text(), re.DOTALL)
+    mine = load_profile(written(tmp_path, page))
+    assert mine.name == "trial" and mine.trained == "laptop" and mine.generate["max_new_tokens"] == 96
+
+
+def test_servers_answer_for_the_arms_that_name_what_they_have_loaded(tmp_path: Path) -> None:
+    served = 'servers: ["http://127.0.0.1:8000"]'
+    with pytest.raises(ParameterError, match="generate dpo: servers: got .* accepts them for an arm under its own"):
+        load_profile(written(tmp_path, RIGHT.replace("max_new_tokens: 8", f"max_new_tokens: 8, {served}")))
+    own = f'dpo: {{policy: dpo, generate: {{{served}, served_model: dpo, adapter: ""}}}}'
+    profile = load_profile(written(tmp_path, RIGHT.replace("dpo: {policy: dpo}", own)))
+    (job,) = (job for job in jobs(profile) if job.stage == "generate" and job.name == "dpo")
+    assert job.parameters["adapter"] == "" and job.parameters["served_model"] == "dpo"
 
 
 def test_overrides_reach_every_stage_and_none_leaves_the_files(tmp_path: Path) -> None:

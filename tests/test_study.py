@@ -207,6 +207,14 @@ def test_results_of_another_profile_are_not_replaced(study: dict[str, Any], tiny
     )
 
 
+def test_another_model_takes_no_studys_place(study: dict[str, Any], tmp_path: Path) -> None:
+    before = study["project"].ended()
+    refused = study["project"].run(tmp_path)
+    assert refused.returncode == 2 and "config/theirs.yaml with the lines 'extends: smoke'" in refused.stderr
+    assert f"is of {study['model']}, whose study this would replace" in refused.stderr
+    assert study["project"].ended() == before
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of its own in memory, which can be filled without hurting anyone."""

@@ -160,7 +160,19 @@ def _made_by_another(profile: Profile) -> str | None:
     return made if made not in ("", f"runs/{profile.name}") else None
 
 
-def _refusal(executor: str, profile: Profile, planned: Sequence[Job]) -> str:
+def _would_replace(profile: Profile) -> str:
+    """Which model's policies or results this study would be put in the place of; "" where there are none."""
+    found = [*Path("runs", profile.trained or profile.name, "align").glob("*/parameters.json")]
+    found += Path("results", profile.name, "stages").glob("generate-*.json")
+    for path in sorted(found):
+        told = json.loads(path.read_text(encoding="utf-8"))
+        held = str((told.get("parameters") or told).get("model", profile.model))
+        if held != profile.model:
+            return f"{path} is of {held}, whose study this would replace"
+    return ""
+
+
+def _refusal(executor: str, profile: Profile, planned: Sequence[Job], model: str = "") -> str:
     """Why a study cannot begin here; "" where it can."""
     if executor and not Path(executor, "config.yaml").is_file():
         known = ", ".join(str(path.parent) for path in sorted(Path("config/profiles").glob("*/config.yaml")))
@@ -169,6 +181,11 @@ def _refusal(executor: str, profile: Profile, planned: Sequence[Job]) -> str:
         return f"executor: {wrong}"
     if (other := _made_by_another(profile)) is not None:
         return f"results/{profile.name} holds the results of another profile ({other}); move it, or name your profile otherwise"
+    if model and (held := _would_replace(profile)):
+        return (
+            f"model: got {model!r}; {held}. Give it a profile of its own: config/theirs.yaml with the lines 'extends: {profile.name}' and "
+            f"'model: {model}', then PROFILE=theirs; or move those folders away"
+        )
     if any(job.parameters.get("device") == "cuda" for job in planned) and not executor:
         from tradeoffs.models import resolve_device
 
@@ -250,7 +267,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if reasons := why(job):
                 print(f"{job.stage} {job.name}: {'; '.join(reasons)}")
         return 0
-    if wrong := _refusal(a.executor, profile, planned):
+    if wrong := _refusal(a.executor, profile, planned, a.model):
         print(f"error: {wrong}", file=sys.stderr)
         return 2
     # A file that is there or not, which every shared file system can tell; one left by a killed process of this machine is taken over.

@@ -146,7 +146,7 @@ def load_profile(source: str, **overrides: Any) -> Profile:
     """Read a profile.
 
     A file with `extends: NAME` takes every key that it does not give from `config/NAME.yaml`, and the trained policies with them unless it
-    or an override changes what decides training.
+    or an override changes what decides training; but never its name, which is the file's own where it does not say.
 
     Args:
         source: a name in `config/` or the path of a YAML file.
@@ -162,7 +162,7 @@ def load_profile(source: str, **overrides: Any) -> Profile:
     changed = {key: value for key, value in overrides.items() if value is not None}
     if "seed" in changed:
         changed.setdefault("seeds", [])  # one seed alone, whatever the file has
-    data = _read(path) | changed
+    data = {"name": path.stem} | _read(path) | changed
     if "trained" in data:
         raise ParameterError(f"{path}: trained: follows from extends; accepts extends: NAME")
     data = _whole(data, path, [path.resolve()])
@@ -222,6 +222,11 @@ def _check_job(job: Job, path: Path) -> None:
     values = {k: v for k, v in job.parameters.items() if k not in made[job.stage]}
     if job.stage in ("grade", "analyse"):
         values |= {"answers": __file__} if job.stage == "grade" else {"runs": "."}
+    if job.stage == "generate" and job.parameters["adapter"] and job.parameters.get("servers"):
+        raise ParameterError(
+            f"{path}: generate {job.name}: servers: got {job.parameters['servers']}; servers load policies themselves: accepts them for an "
+            f"arm under its own `generate`, with served_model and adapter: ''"
+        )
     try:
         check(MODELS[job.stage], values)
     except ParameterError as error:

@@ -47,7 +47,10 @@ def check(name: str, answer: Any) -> bool:
     """
     if name not in EXERCISES:
         raise ValueError(f"name: got {name!r}; accepts {', '.join(EXERCISES)}")
-    hint = EXERCISES[name].judge(answer)
+    try:
+        hint = EXERCISES[name].judge(answer)
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
+        hint = f"The answer cannot be read ({error}): give what the starting cell gives, of the same kind."
     print(f"{name}: not yet. {hint}" if hint else f"{name}: right.")
     return not hint
 
@@ -108,9 +111,9 @@ def _shares(answer: Any) -> str:
     if set(answer) != set(ratios):
         return f"The shares are named {', '.join(ratios)}."
     total = math.log((new["seconds"] / new["right"]) / (old["seconds"] / old["right"]))
-    if abs(sum(answer.values()) - total) > 1e-9:
+    if not math.isclose(sum(answer.values()), total, abs_tol=1e-9):
         return f"They should add up to the logarithm of the ratio of seconds per right answer, {total:.4f}."
-    wrong = [name for name, ratio in ratios.items() if abs(answer[name] - math.log(ratio)) > 1e-9]
+    wrong = [name for name, ratio in ratios.items() if not math.isclose(answer[name], math.log(ratio), abs_tol=1e-9)]
     return f"They add up, but look at {wrong[0]} again." if wrong else ""
 
 
@@ -136,20 +139,23 @@ def _equivalence(answer: Any) -> str:
     return ""
 
 
-HIDDEN_ANGLE = -35.0
+HIDDEN_ANGLES = (-35.0, 20.0, 140.0)  # of three users
 
 
-def choices(count: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def choices(user: int = 0, count: int = 400) -> tuple[np.ndarray, np.ndarray]:
     """A user's choices: gaps (first less second) of helpfulness and verbosity, shape (count, 2), and whether the first was chosen."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(user)
     gaps = rng.normal(0, 20, (count, 2))
-    taste = np.array([math.cos(math.radians(HIDDEN_ANGLE)), math.sin(math.radians(HIDDEN_ANGLE))])
-    return gaps, rng.random(count) < 1 / (1 + np.exp(-gaps @ taste / 4))
+    angle = math.radians(HIDDEN_ANGLES[user])
+    return gaps, rng.random(count) < 1 / (1 + np.exp(-gaps @ np.array([math.cos(angle), math.sin(angle)]) / 4))
 
 
 def _direction(answer: Any) -> str:
-    off = abs((float(answer) - HIDDEN_ANGLE + 180) % 360 - 180)
-    return "" if off < 6 else f"{off:.0f} degrees off. Choices follow sigmoid(v . gap): what fits such a curve?"
+    for user, hidden in enumerate(HIDDEN_ANGLES):
+        off = abs((float(answer(*choices(user))) - hidden + 180) % 360 - 180)
+        if not off < 6:
+            return f"User {user} has another taste. Choices follow sigmoid(v . gap): what fits such a curve?"
+    return ""
 
 
 def machine() -> dict[str, float]:
@@ -170,15 +176,16 @@ def _roofline(answer: Any) -> str:
     weights = m["parameters"] * m["bytes_each"]
     each = 2 * m["layers"] * m["kv_heads"] * m["head_size"] * m["bytes_each"]
 
-    def limit(rows: int, context: int) -> float:
-        step = rows * context * each / m["bytes_per_s"]
-        step += max(weights / m["bytes_per_s"], 2 * m["parameters"] * rows / m["flops_per_s"])
-        return rows / step
+    def limits(rows: int, context: int) -> tuple[float, float]:
+        kv, read = rows * context * each / m["bytes_per_s"], weights / m["bytes_per_s"]
+        arithmetic = 2 * m["parameters"] * rows / m["flops_per_s"]
+        return rows / (kv + max(read, arithmetic)), rows / max(kv + read, arithmetic)
 
-    for rows, context in ((1, 100), (8, 400), (64, 1000)):
-        if not math.isclose(float(answer(rows, context)), limit(rows, context), rel_tol=0.01):
+    for rows, context in ((1, 100), (8, 400), (64, 1000), (64, 10)):
+        given, ours = float(answer(rows, context)), limits(rows, context)
+        if not any(math.isclose(given, each, rel_tol=0.01) for each in ours):
             return (
-                f"With {rows} rows and {context} tokens of context the limit is {limit(rows, context):.0f} tokens/s. A step reads all "
+                f"With {rows} rows and {context} tokens of context the limit is {ours[0]:.0f} tokens/s. A step reads all "
                 "weights once and every row's keys and values; more rows need more arithmetic."
             )
     return ""
@@ -206,26 +213,26 @@ def _acceptance(answer: Any) -> str:
     )
 
 
-def families() -> tuple[np.ndarray, np.ndarray]:
-    """Whether each of 240 answers passed, and to which of 60 families of problems it belongs."""
-    rng = np.random.default_rng(11)
+def families(study: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Whether each of 240 answers of a study passed, and to which of 60 families of problems it belongs."""
+    rng = np.random.default_rng(11 + study)
     hard = rng.normal(-0.8, 2.0, 60)
     family = np.repeat(np.arange(60), 4)
     return rng.random(240) < 1 / (1 + np.exp(-hard[family])), family
 
 
 def _clusters(answer: Any) -> str:
-    passed, family = families()
-    rate = passed.mean()
-    sums = np.array([(passed[family == f] - rate).sum() for f in np.unique(family)])
-    expected = math.sqrt((sums**2).sum()) / len(passed)
-    if abs(float(answer) / math.sqrt(rate * (1 - rate) / len(passed)) - 1) < 0.05:
-        return "That takes the 240 answers as independent. Variants of one problem succeed and fail together."
-    return (
-        ""
-        if abs(float(answer) / expected - 1) < 0.12
-        else f"It should be near {expected:.3f}: draw whole families, with replacement."
-    )
+    for study in (0, 1):
+        passed, family = families(study)
+        rate = passed.mean()
+        sums = np.array([(passed[family == f] - rate).sum() for f in np.unique(family)])
+        expected = math.sqrt((sums**2).sum()) / len(passed)
+        given = float(answer(passed, family))
+        if abs(given / math.sqrt(rate * (1 - rate) / len(passed)) - 1) < 0.05:
+            return "That takes the 240 answers as independent. Variants of one problem succeed and fail together."
+        if not abs(given / expected - 1) < 0.12:
+            return f"In study {study} it is too {'small' if given < expected else 'large'}: draw whole families, with replacement."
+    return ""
 
 
 def _own_method(answer: Any) -> str:
@@ -237,13 +244,16 @@ def _own_method(answer: Any) -> str:
     record = json.loads((folder / "record.json").read_text())
     method = record.get("parameters", {}).get("method")
     if method in BUILT_IN:
-        return f"{method} was there before; register one of your own in tradeoffs.alignment.METHODS."
+        return f"{method} was there before; register one of your own in src/tradeoffs/methods.py."
     if method not in METHODS:
         return f"{method} is not registered."
     if METHODS[method] in [METHODS[name] for name in BUILT_IN]:
         return f"{method} is another name for a method that was there before."
     if not (folder / "adapter" / "adapter_model.safetensors").is_file():
         return "It left no adapter."
+    steps = [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
+    if len([row for row in steps if row.get("progress") in (0, 1) and row.get("response_tokens")]) < 2:
+        return "Nobody looked at its answers before and after: train it with -p evaluations=2, into another folder."
     return ""
 
 
@@ -339,7 +349,7 @@ EXERCISES: dict[str, Exercise] = {
         "What it says of the data begins with the first update.",
     ),
     "shares": Exercise(
-        "Why is it dearer?",
+        "What does a right answer cost, and why?",
         20,
         """
         A policy's right answers cost other seconds than the baseline's. Split the logarithm of the ratio into *attempts*, *length* and
@@ -395,15 +405,15 @@ EXERCISES: dict[str, Exercise] = {
         check("equivalence", (max(above, below), different))
         """,
         _equivalence,
-        "No: $p = 0.14$ for equivalence, $p = 0.56$ for a difference. The ratio is 0.993 (0.966 to 1.021), and the interval leaves the "
-        "margin on both sides: six blocks cannot tell.",
+        "No: $p = 0.14$ for equivalence, $p = 0.56$ for a difference. The ratio is 0.993. Two one-sided tests at 5 % go with an interval "
+        "of 90 %, 0.972 to 1.015, which leaves the margin below; and the one of 95 %, 0.966 to 1.021, holds 1: six blocks cannot tell.",
     ),
     "clusters": Exercise(
         "How sure is a pass rate?",
         30,
         """
-        240 answers belong to 60 families of four variants each. What is the standard error of the pass rate? Compare with the formula
-        for independent answers.
+        240 answers belong to 60 families of four variants each. Write a function that gives the standard error of the pass rate; it is
+        tried on two studies. Compare with the formula for independent answers.
         """,
         """
         import numpy as np
@@ -411,46 +421,63 @@ EXERCISES: dict[str, Exercise] = {
         from tradeoffs.teaching import check, families
 
         passed, family = families()
-        rng = np.random.default_rng(0)
-        rates = [rng.choice(passed, len(passed)).mean() for _ in range(2000)]
-        check("clusters", np.std(rates))
+
+
+        def standard_error(passed, family):
+            rng = np.random.default_rng(0)
+            return np.std([rng.choice(passed, len(passed)).mean() for _ in range(2000)])
+
+
+        check("clusters", standard_error)
         """,
         """
-        rates = []
-        for _ in range(2000):
-            drawn = rng.choice(60, 60)
-            rates.append(np.concatenate([passed[family == f] for f in drawn]).mean())
-        check("clusters", np.std(rates))
+        def standard_error(passed, family):
+            rng, own = np.random.default_rng(0), [passed[family == f] for f in np.unique(family)]
+            drawn = rng.choice(len(own), (2000, len(own)))
+            return np.std([np.concatenate([own[f] for f in row]).mean() for row in drawn])
+
+
+        check("clusters", standard_error)
         """,
         _clusters,
-        "Independent answers would have a standard error of 0.032; by families it is 0.041. The 240 answers are worth some 140: "
+        "In the first study independent answers would have a standard error of 0.032; by families it is 0.041. Its answers are worth 140: "
         "240 over the squared ratio of the two.",
     ),
     "direction": Exercise(
         "Whose taste is it?",
         30,
         """
-        A user chose between 400 pairs of responses. Their taste is a direction in the plane of helpfulness and verbosity. Which angle,
-        in degrees?
+        A user chose between 400 pairs of responses. Their taste is a direction in the plane of helpfulness and verbosity. Write a
+        function that finds its angle in degrees from such choices; it is tried on three users.
         """,
         """
         import numpy as np
 
         from tradeoffs.teaching import check, choices
 
-        gaps, first = choices()
-        angle = 0.0
-        check("direction", angle)
+        gaps, first = choices(0)  # of one of them
+
+
+        def taste(gaps, first):
+            return 0.0
+
+
+        check("direction", taste)
         """,
         """
         from sklearn.linear_model import LogisticRegression
 
-        # Bradley and Terry: sigmoid(v . gap), without intercept
-        v = LogisticRegression(C=1e3, fit_intercept=False).fit(gaps, first).coef_[0]
-        angle = np.degrees(np.arctan2(v[1], v[0]))
-        check("direction", angle)
+
+        def taste(gaps, first):
+            # Bradley and Terry: sigmoid(v . gap), without intercept
+            v = LogisticRegression(C=1e3, fit_intercept=False).fit(gaps, first).coef_[0]
+            return np.degrees(np.arctan2(v[1], v[0]))
+
+
+        check("direction", taste)
         """,
         _direction,
+        "-35, 20 and 140 degrees. The last one would rather not be helped: no mixture of non-negative weights is theirs.",
     ),
     "acceptance": Exercise(
         "How much does a draft help?",
@@ -481,7 +508,7 @@ EXERCISES: dict[str, Exercise] = {
         45,
         """
         Write a function that gives the most tokens per second that decoding can reach, for so many rows with so many tokens of context
-        each. Where do more rows stop helping?
+        each (see *Inference cost* in the [background](background.md)). Where do more rows stop helping?
         """,
         """
         from tradeoffs.teaching import check, machine
@@ -507,23 +534,25 @@ EXERCISES: dict[str, Exercise] = {
         check("roofline", limit)
         """,
         _roofline,
-        "At 20 rows arithmetic takes as long as reading the weights ($B^* = m F / (2 |\\theta| b)$). From there on more rows cost time in "
-        "proportion, and long contexts cost it before: keys and values are read for each row.",
+        "At 20 rows arithmetic takes as long as reading the weights ($B^* = m F / (2 |\\theta| b)$: $m$ bytes of weights, $|\\theta|$ of "
+        "them, arithmetic $F$, bandwidth $b$). From there on more rows cost time in proportion, and long contexts cost it before: keys and "
+        "values are read for each row. Here, as in the study, keys and values come on top of the larger of the two times; that all bytes "
+        "are read while the products run is a higher limit, and right, too.",
     ),
     "own-method": Exercise(
         "A method of your own",
         180,
         """
         Add an alignment method: a module with `train(parameters, folder)` and a line in the registry. An easy one is rejection sampling
-        for brevity alone. Train it for some steps, and see what it does to length.
+        for brevity alone. Train it for some steps, and see in `steps.jsonl` what it does to the length of answers to held-out prompts.
         """,
         """
         from tradeoffs.teaching import check
 
         # 1. src/tradeoffs/alignment/shortest.py, with: def train(parameters, folder): ...
-        # 2. in tradeoffs.alignment.METHODS: "shortest": "tradeoffs.alignment.shortest"
-        # 3. tradeoffs align -p method=shortest -p domain=general -p evaluations=2 -p out=runs/mine
-        check("own-method", "runs/mine")
+        # 2. in src/tradeoffs/methods.py: "shortest": "tradeoffs.alignment.shortest"
+        # 3. tradeoffs align -p method=shortest -p domain=general -p evaluations=2 -p out=runs/shortest
+        check("own-method", "runs/shortest")
         """,
         """
         import sys
@@ -542,11 +571,12 @@ EXERCISES: dict[str, Exercise] = {
         sys.modules["shortest"].train = train
         METHODS["shortest"] = "shortest"
         small = dict(prompts=4, samples=2, max_new_tokens=24, steps=2, batch_size=2)
-        align(AlignParameters(method="shortest", domain="general", out="runs/mine", **small))
-        check("own-method", "runs/mine")
+        looked = dict(evaluations=2, evaluation_prompts=4)
+        align(AlignParameters(method="shortest", domain="general", out="runs/shortest", **small, **looked))
+        check("own-method", "runs/shortest")
         """,
         _own_method,
-        "With `evaluations` the rows of kind `evaluation` in `runs/mine/steps.jsonl` have the length of its answers to held-out prompts "
+        "The rows of kind `evaluation` in `runs/shortest/steps.jsonl` have the length of its answers to held-out prompts "
         "before and after (`response_tokens`). Two steps change little; twenty or more do.",
     ),
 }

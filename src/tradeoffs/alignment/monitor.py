@@ -34,12 +34,18 @@ class Monitor:
 
     Args:
         of: what rates the responses; None: judges of its own.
+        rounds: how many rounds of sampling and training there are; 1 where a method trains once.
     """
 
     def __init__(
-        self, parameters: AlignParameters, folder: Path, tokenizer: PreTrainedTokenizerBase, of: Judges | None = None
+        self,
+        parameters: AlignParameters,
+        folder: Path,
+        tokenizer: PreTrainedTokenizerBase,
+        of: Judges | None = None,
+        rounds: int = 1,
     ) -> None:
-        self.parameters, self.path, self.tokenizer = parameters, folder / "steps.jsonl", tokenizer
+        self.parameters, self.path, self.tokenizer, self.rounds = parameters, folder / "steps.jsonl", tokenizer, rounds
         self.wanted = bool(parameters.evaluations)
         if not self.wanted:
             return
@@ -65,7 +71,7 @@ class Monitor:
         if not self.wanted or not processes.is_main():
             return
         p = self.parameters
-        due = self._due((round - 1 + min(1.0, done)) / (p.rounds if p.in_rounds else 1))
+        due = self._due((round - 1 + min(1.0, done)) / self.rounds)
         if due <= self.last:
             return
         try:

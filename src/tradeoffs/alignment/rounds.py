@@ -90,7 +90,8 @@ def rounds(
 
     start = start_policy(parameters)
     of = judges(parameters)
-    model, monitor = new_adapter(start.model, parameters), Monitor(parameters, folder, start.tokenizer, of)
+    model = new_adapter(start.model, parameters)
+    monitor = Monitor(parameters, folder, start.tokenizer, of, parameters.rounds)
     found: list[dict[str, float]] = []
     spent = 0
     for number in range(1, parameters.rounds + 1):

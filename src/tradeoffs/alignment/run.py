@@ -76,9 +76,7 @@ def align(parameters: AlignParameters) -> Record:
         seeds=[parameters.seed],
         inputs=inputs,
         counts={
-            "planned": done
-            if parameters.token_budget
-            else parameters.steps * (parameters.rounds if parameters.in_rounds else 1),
+            "planned": done if parameters.token_budget else parameters.steps * len(summary.get("rounds") or [None]),
             "completed": done,
             "failed": 0,
         },
