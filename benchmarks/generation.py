@@ -35,7 +35,7 @@ import pandas as pd
 from tradeoffs.inference import engine, server
 from tradeoffs.inference.engine import Prompt, pad_left
 from tradeoffs.inference.roofline import Ceilings, Traffic, context_tokens, measure_ceilings, step_bytes, traffic
-from tradeoffs.models import Policy, load, weights_folder
+from tradeoffs.models import Policy, load, weights
 from tradeoffs.records import provenance, write_text
 from tradeoffs.tasks import code_messages, load_problems, stratified
 
@@ -104,16 +104,21 @@ def ours(policy: Policy, prompts: Sequence[Prompt], batch_size: int) -> list[lis
     return [found[p.key] for p in prompts]
 
 
-def limit(prompts: Sequence[Prompt], of: Traffic, at: Ceilings, rows: int) -> float:
-    """Tokens/s at the machine's two ceilings, with `rows` rows decoded together: prompts by arithmetic, steps by whichever is slower."""
-    seconds = 2 * of.parameters * sum(len(p.ids) for p in prompts) / at.flops_per_s
-    steps = (NEW_TOKENS - 1) * len(prompts) / rows
-    context = sum(context_tokens(len(p.ids), NEW_TOKENS) for p in prompts)
-    seconds += max(
-        step_bytes(of, steps, context) / at.bytes_per_s,
-        2 * of.parameters * len(prompts) * (NEW_TOKENS - 1) / at.flops_per_s,
-    )
-    return len(prompts) * NEW_TOKENS / seconds
+def limit(lengths: Sequence[int], of: Traffic, head: int, at: Ceilings, rows: int) -> float:
+    """Tokens/s at the machine's two ceilings, with `rows` rows decoded together: prompts by arithmetic, steps by the study's roofline.
+
+    Args:
+        lengths: of the prompts, tokens.
+        head: parameters of the LM head, which nobody needs for a prompt's tokens but its last.
+
+    Source: see `tradeoffs.inference.roofline`; a step reads or multiplies the weights, and keys and values come on top.
+    """
+    seconds = 2 * ((of.parameters - head) * sum(lengths) + head * len(lengths)) / at.flops_per_s
+    steps = (NEW_TOKENS - 1) * len(lengths) / rows
+    context = sum(context_tokens(length, NEW_TOKENS) for length in lengths)
+    seconds += steps * max(of.weight_bytes / at.bytes_per_s, 2 * of.parameters * rows / at.flops_per_s)
+    seconds += step_bytes(of, 0, context) / at.bytes_per_s
+    return len(lengths) * NEW_TOKENS / seconds
 
 
 def vllm_environment(environment: Path, threads: int) -> dict[str, str]:
@@ -132,7 +137,7 @@ def vllm_environment(environment: Path, threads: int) -> dict[str, str]:
 def offline(environment: Path, prompts: Sequence[Prompt], dtype: str, repeats: int, threads: int) -> dict[str, Any]:
     """vLLM's own engine, in a process of its own: {seconds of each repeat}."""
     with tempfile.TemporaryDirectory() as name:
-        asked = {"model": weights_folder("embedded"), "dtype": dtype, "context": 2048, "new_tokens": NEW_TOKENS}
+        asked = {"model": weights("embedded").source, "dtype": dtype, "context": 2048, "new_tokens": NEW_TOKENS}
         asked |= {"prompts": [p.ids for p in prompts], "repeats": repeats}
         (Path(name) / "asked.json").write_text(json.dumps(asked))
         (Path(name) / "run.py").write_text(OFFLINE)
@@ -158,7 +163,7 @@ def vllm_server(environment: Path, dtype: str, threads: int) -> Iterator[str]:
         port = s.getsockname()[1]
     # the module, not the command `vllm`, which the CPU build's package lacks the metadata for
     command = [str(environment / "bin" / "python"), "-m", "vllm.entrypoints.openai.api_server"]
-    command += ["--model", weights_folder("embedded"), "--served-model-name", "policy"]
+    command += ["--model", weights("embedded").source, "--served-model-name", "policy"]
     command += ["--dtype", dtype, "--max-model-len", "2048", "--port", str(port), "--host", "127.0.0.1"]
     command += ["--no-enable-prefix-caching", "--disable-log-stats"]
     with tempfile.TemporaryFile("w+") as log:
@@ -222,6 +227,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     dtype, threads = str(policy.model.dtype).removeprefix("torch."), torch.get_num_threads()
     prompts = workload(a.problems, policy, a.limit)
     at, of = measure_ceilings(policy.model.dtype, policy.model.device), traffic(policy.model)
+    head, lengths = policy.model.get_output_embeddings().weight.numel(), [len(p.ids) for p in prompts]
     tokens = len(prompts) * NEW_TOKENS
 
     def timed(answer: Callable[[], Any]) -> dict[str, Any]:
@@ -246,7 +252,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for number in range(a.rounds):
         for name in random.Random(f"round/{number}").sample(list(ways), len(ways)):
             for seconds in ways[name]()["seconds"]:
-                best = limit(prompts, of, at, together.get(name, len(prompts)))
+                best = limit(lengths, of, head, at, together.get(name, len(prompts)))
                 row = {
                     "round": number,
                     "way": name,

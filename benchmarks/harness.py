@@ -1,6 +1,7 @@
 """What does measuring cost? The same decoding with and without the harness, interleaved in random order.
 
-  engine       `engine.decode_batch` (times of every token, counting, decoding of texts) against transformers' `generate` alone
+  engine       `engine.decode_batch` at a forced length (times of every token, decoding of texts; no stop texts, prompts of one length)
+               against transformers' `generate` alone
   throughput   what the timing stage's clock shows against the wall time of a bare loop over the model's forward pass
 
 A third figure is what the timing stage does between its timings (weights swapped, load, clocks and energy read): it is no part of what is

@@ -37,6 +37,30 @@ def load(name: str, folder: str) -> ModuleType:
 grading, published = load("grading", "benchmarks"), load("published", "benchmarks")
 
 
+@pytest.mark.parametrize("name", [path.stem for path in sorted((ROOT / "benchmarks").glob("*.py"))])
+def test_every_benchmark_can_still_be_started(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, f"script_{name}", sys)  # what is loaded here is taken out again
+    module = load(name, "benchmarks")
+    if hasattr(module, "main"):
+        with pytest.raises(SystemExit) as ended:
+            module.main(["--help"])
+        assert ended.value.code == 0 and "usage:" in capsys.readouterr().out
+
+
+def test_the_limit_of_answering_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tradeoffs.inference.roofline import Ceilings, Traffic
+
+    monkeypatch.setitem(sys.modules, "script_generation", sys)
+    generation = load("generation", "benchmarks")
+    of, at = Traffic(parameters=1000, weight_bytes=2000, kv_bytes_per_token=10), Ceilings(1e6, 1e6)
+    found = generation.limit([100, 100], of, 200, at, rows=2)
+    # prompts: 2 x (800 x 200 + 200 x 2) products; 63 steps of 2 ms of weights (4 ms of products); keys and values on top
+    context = 2 * (63 * 100 + 64 * 63 / 2)
+    assert found == pytest.approx(2 * 64 / (2 * (800 * 200 + 400) / 1e6 + 63 * 4e-3 + 10 * context / 1e6))
+
+
 def problem(number: int, library: str) -> dict[str, Any]:
     tests = "def test_execution(solution):\n    env = {}\n    exec(solution, env)\n    assert env['x'] == 4\n"
     metadata = {"problem_id": number, "library": library, "perturbation_type": "Origin", "perturbation_origin_id": 0}

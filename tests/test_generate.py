@@ -74,6 +74,23 @@ def test_best_of_n_without_a_judge_is_refused_before_anything_is_loaded(tiny: Pa
     assert not (tmp_path / "b").exists()
 
 
+def test_what_is_done_once_is_in_no_answers_time(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A piece of the first batch that is left is decoded before, and thrown away."""
+    decoded: list[tuple[int, int]] = []
+
+    def counted(policy: object, prompts: list[object], **given: object) -> object:
+        decoded.append((len(prompts), int(str(given["max_new_tokens"]))))
+        return real(policy, prompts, **given)  # type: ignore[arg-type]
+
+    real = stage.decode
+    monkeypatch.setattr(stage, "decode", counted)
+    asked = _asked(tiny, tmp_path / "a", best_of=1, temperature=0.0)
+    generate(asked)
+    assert decoded == [(1, 3), (4, 6)]
+    rows = read_rows(tmp_path / "a/answers.jsonl", Answer)
+    assert len(rows) == 4 and all(row.ttft_s and row.ttft_s < row.batch_seconds for row in rows)
+
+
 def test_a_gpu_is_given_work_until_it_is_as_fast_as_before() -> None:
     seconds = iter([3.0, 2.0, 1.2, 1.01, 1.0, 1.0])
     assert stage.settle(lambda: next(seconds)) == 5

@@ -45,7 +45,8 @@ def resampled(*tables: pd.DataFrame) -> Resampling:
 
 
 def test_work_of_a_batch_by_hand() -> None:
-    # Two rows, prompts of 10 and 20 tokens, 3 and 1 tokens of output in 3 slots: two passes; the first row's read 11 and 12 tokens.
+    # Two rows, prompts of 10 and 20 tokens, 3 and 1 tokens of output in 3 slots: two passes; the first row's read 11 and 12 tokens, the
+    # second's, which has stopped, 21 and 22.
     rows = pd.DataFrame(
         {
             "prompt_tokens": [10, 20],
@@ -58,7 +59,7 @@ def test_work_of_a_batch_by_hand() -> None:
     )
     found = work(rows, weight_bytes=1000, kv_bytes_per_token=10)
     assert found["passes"].sum() == 2
-    assert found["roof"].tolist() == [1000 + 10 * (11 + 12), 1000]
+    assert found["roof"].tolist() == [1000 + 10 * (11 + 12), 1000 + 10 * (21 + 22)]
     assert found["decode_s"].tolist() == [0.75, 0.75]
 
 

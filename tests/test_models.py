@@ -51,6 +51,22 @@ def test_trl_gives_no_prefix_warning(tiny: Path, tmp_path: Path, caplog: pytest.
     assert not [r for r in caplog.records if "not a prefix" in r.getMessage()]
 
 
+def test_decoding_settings_that_a_model_brings_change_no_answer(tiny: Path, tmp_path: Path) -> None:
+    from transformers import GenerationConfig
+
+    from tradeoffs.inference.engine import Prompt, decode
+
+    shutil.copytree(tiny, tmp_path / "model")
+    GenerationConfig(repetition_penalty=5.0, no_repeat_ngram_size=1).save_pretrained(tmp_path / "model")
+    prompts = [Prompt((n,), [40 + n, 41, 42, 43]) for n in range(3)]
+
+    def answered(folder: Path) -> list[tuple[int, ...]]:
+        rows = decode(models.load(str(folder), dtype="float32"), prompts, max_new_tokens=12, forced=True)
+        return [row.ids for batch in rows for row in batch]
+
+    assert answered(tmp_path / "model") == answered(tiny)
+
+
 def test_a_truncated_gguf_is_named_with_the_remedy(tmp_path: Path) -> None:
     path = tmp_path / models.GGUF_NAME
     path.write_bytes(models.find_gguf().read_bytes()[:1_000_000])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import math
 import os
@@ -197,7 +198,8 @@ class Faulty:
 
         for n in range(4):
             await asyncio.sleep(2.0 if what == "slow" else 0.03)
-            await send({"choices": [{"text": f" w{n}", "finish_reason": None}]})
+            text = ("", "", " w0 w1 w2", " w3")[n] if what == "holds back" else f" w{n}"
+            await send({"choices": [{"text": text, "finish_reason": None}]})
             if what == "dies" and n == 1:
                 request.transport.close()
                 return answer
@@ -247,6 +249,16 @@ def test_what_always_fails_is_recorded_and_the_others_go_on(
     assert failed.error and re.search(reason, failed.error)
     assert failed.seconds > 0  # its time stays in the run's
     assert {row.finish for row in found.values()} == {"stop"}
+
+
+def test_a_server_that_holds_text_back_is_timed_by_its_tokens(faulty: Faulty, tokenizer: Any) -> None:
+    """As vLLM does where it looks for stop texts: tokens come, and their text later."""
+    faulty.script[5] = ["holds back"]
+    found = ask(server.Server([faulty.url], "policy"), tokenizer)
+    row, other = found[0, 0], found[1, 0]
+    assert row.text == other.text == " w0 w1 w2 w3" and len(row.times) == len(other.times) == 4
+    gaps = [after - before for before, after in itertools.pairwise(row.times)]
+    assert min(gaps) > 0.02  # each token as it came, not the three that came as one text
 
 
 def test_a_refusal_is_not_asked_again(faulty: Faulty, tokenizer: Any) -> None:

@@ -184,6 +184,34 @@ def test_roofline_by_hand() -> None:
     assert found["bytes_share_kv"] == pytest.approx(5920 / 6920)
 
 
+def test_a_block_that_is_left_out_is_no_part_of_the_roofline_nor_of_the_pilot() -> None:
+    told = {"parameters": 100, "weight_bytes": 1000, "kv_bytes_per_token": 10}
+    told["ceilings"] = {"bytes_per_s": 1e6, "flops_per_s": 1e9}
+    table = rows({"base": [50.0, 51.0, 5.0], "x": [40.0, 41.0, 40.0]})
+    flagged = table.assign(flagged=table["block"] == 2)
+    whole, without = (roofline(t, told) for t in (flagged, table[table["block"] < 2]))
+    assert [row["share"] for row in whole] == [row["share"] for row in without]
+    assert whole[0]["share"] > roofline(table, told)[0]["share"]
+    assert roofline(table.assign(flagged=True), told) == []
+    pilot = rows({"a": [50.0, 51.0, 5.0], "b": [50.5, 50.5, 50.0]}, kind="pilot")
+    marked = pilot.assign(flagged=pilot["block"] == 2)
+    assert foretell(marked, 12, 0.02).sd == foretell(pilot[pilot["block"] < 2], 12, 0.02).sd < 0.02
+    assert foretell(pilot.assign(flagged=True), 12, 0.02).sd > 1  # better than nothing
+
+
+def test_only_processors_that_may_be_used_count_as_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    from collections import namedtuple
+
+    import psutil
+
+    from tradeoffs.inference import throughput
+
+    cpu = namedtuple("cpu", "user system idle")
+    monkeypatch.setattr(psutil, "cpu_times", lambda percpu: [cpu(100.0, 0.0, 0.0), cpu(2.0, 1.0, 7.0)])
+    monkeypatch.setattr(throughput.os, "sched_getaffinity", lambda pid: {1})
+    assert throughput._cpu_seconds()[1:] == (3.0, 10.0)
+
+
 def test_live_context_by_hand() -> None:
     assert [context_tokens(10, n) for n in (0, 1, 2, 4)] == [0, 0, 11, 11 + 12 + 13]
 

@@ -224,14 +224,14 @@ def load(name: str, adapter: str = "", *, dtype: str = "auto", device: str = "au
         dtype, device: see `resolve_dtype`, `resolve_device`.
 
     Returns:
-        The policy in evaluation mode.
+        The policy in evaluation mode, without the decoding settings that a model may bring.
 
     Raises:
         ValueError: unknown model or adapter, no network for a hub id, or damaged weights; the message says which and the remedy.
     """
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, GenerationConfig
 
     where = resolve_device(device)
     source, revision = weights(name)
@@ -247,6 +247,9 @@ def load(name: str, adapter: str = "", *, dtype: str = "auto", device: str = "au
             f"model: cannot load {name!r} ({reason}); accepts 'embedded', a hub id with network, or a local folder; "
             "`tradeoffs fetch` brings what a profile needs from the hub"
         ) from None
+    # What a model's files add to decoding, such as a penalty for repetition, would be neither greedy decoding nor a fair draw.
+    ends = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    model.generation_config = GenerationConfig(**ends)  # type: ignore[no-untyped-call]
     if adapter:
         model = merge(model, adapter)
     on_device: Any = model.to(torch.device(where))

@@ -66,14 +66,14 @@ def work(
             bytes instead of seconds.
 
     `roof` of a pass is B c k / BW + max(2 N B / F, W / BW) for B rows of c live tokens; a row's part is that of its own keys and values
-    and a share of the rest.
+    and a share of the rest. A row that has stopped is read on until its batch ends, and so it counts here.
 
     A batch's passes are shared out by row like its seconds: one less than its slots, since the first token comes out of the prompt's pass.
     Where answers were rated (best of n), the judge's seconds are added to those of reading, which is what the judge does.
     """
     prefill = pd.to_numeric(rows["prefill_s"]) if "prefill_s" in rows else pd.Series(np.nan, rows.index)
     passes = (rows["slots"] - 1).clip(lower=0) / rows["batch_size"].where(prefill.notna())
-    n = rows["tokens"]
+    n = rows["slots"]
     context = ((n - 1) * rows["prompt_tokens"] + n * (n - 1) / 2).where(n > 0, 0)
     bandwidth, flops = (ceilings["bytes_per_s"], ceilings["flops_per_s"]) if ceilings else (1.0, np.inf)
     roof: Any = np.nan

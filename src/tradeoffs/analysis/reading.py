@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -104,7 +105,9 @@ def _describe(problems: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _arm(runs: Path, arm: str, records: dict[str, Record], missing: list[Gap]) -> pd.DataFrame:
+def _arm(
+    runs: Path, arm: str, records: dict[str, Record], missing: list[Gap], ceilings: Mapping[str, float] | None
+) -> pd.DataFrame:
     made, answers = _stage("generate", runs / "generate" / arm, Answer, f"answers of {arm}", missing)
     if made is None:
         # Verdicts without their answers have no cost to stand beside; the gap above names the arm.
@@ -123,9 +126,6 @@ def _arm(runs: Path, arm: str, records: dict[str, Record], missing: list[Gap]) -
     if graded is not None and not verdicts.empty and left:
         missing.append(Gap(f"verdicts of {arm} for {left} of {len(joined)} answers"))
     model = made.summary
-    timed = records.get("throughput")
-    here = timed is not None and hardware(timed) == hardware(made)
-    ceilings = timed.summary.get("ceilings") if timed and here else None
     known = (model.get("weight_bytes"), model.get("kv_bytes_per_token"), model.get("parameters") or 0.0)
     return work(joined, *known, ceilings).assign(arm=arm, joules=joules(joined, model.get("energy_j")))
 
@@ -144,9 +144,30 @@ def joules(answers: pd.DataFrame, counted: float | None) -> pd.Series:
     return (counted or math.nan) * (math.nan if judged else 1.0) * answers["seconds"] / answers["seconds"].sum()
 
 
-def _seeds(runs: Path, arm: str, seeds: Sequence[int], records: dict[str, Record], missing: list[Gap]) -> pd.DataFrame:
+def _ceilings(runs: Path, arms: Sequence[str], seeds: Sequence[int], timed: Record | None) -> dict[str, float] | None:
+    """The machine's two limits, where all arms answered on it in that type; else none for any, as seconds and bytes do not add up."""
+    if timed is None or "ceilings" not in timed.summary:
+        return None
+    names = [*arms, *(seed_folder(arm, seed) for arm in arms for seed in seeds)]
+    for name in names:
+        with suppress(OSError, ValueError):  # what is missing or damaged is told of where it is read
+            made = read_record(runs / "generate" / name)
+            told = (hardware(made), made.summary.get("dtype"))
+            if "weight_bytes" in made.summary and told != (hardware(timed), timed.summary.get("dtype")):
+                return None
+    return dict(timed.summary["ceilings"])
+
+
+def _seeds(
+    runs: Path,
+    arm: str,
+    seeds: Sequence[int],
+    records: dict[str, Record],
+    missing: list[Gap],
+    ceilings: Mapping[str, float] | None,
+) -> pd.DataFrame:
     """An arm's answers of all training seeds; one that is not trained, and answers alike each time, has those of the first alone."""
-    first = _arm(runs, arm, records, missing)
+    first = _arm(runs, arm, records, missing, ceilings)
     asked = records[f"generate-{arm}"].parameters if f"generate-{arm}" in records else {"adapter": "unknown"}
     if asked.get("seed", 0) in seeds:
         raise ValueError(
@@ -155,7 +176,7 @@ def _seeds(runs: Path, arm: str, seeds: Sequence[int], records: dict[str, Record
     repeated = asked.get("adapter") or asked.get("temperature")
     tables = [first.assign(seed=asked.get("seed", 0))]
     for seed in seeds if repeated else []:
-        tables.append(_arm(runs, seed_folder(arm, seed), records, missing).assign(arm=arm, seed=seed))
+        tables.append(_arm(runs, seed_folder(arm, seed), records, missing, ceilings).assign(arm=arm, seed=seed))
     tables = [table for table in tables if not table.empty]
     return pd.concat(tables, ignore_index=True) if tables else first
 
@@ -271,7 +292,8 @@ def read_runs(runs: str, policies: Sequence[str], problems: str, seeds: Sequence
             for name in record.parameters.get("policies", {})
             if len(timed) and name not in timed
         ]
-    read = {arm: _seeds(folder, arm, seeds, records, missing) for arm in policies}
+    ceilings = _ceilings(folder, policies, seeds, record)
+    read = {arm: _seeds(folder, arm, seeds, records, missing, ceilings) for arm in policies}
     arms = {arm: table for arm, table in read.items() if not table.empty}
     _uneven(arms, policies, missing)
     missing += gaps

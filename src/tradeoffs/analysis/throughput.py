@@ -230,7 +230,7 @@ def foretell(pilot: pd.DataFrame, blocks: int, margin: float, compared: int = 1)
     """Say from a pilot, the baseline timed twice in each block, what a run can see.
 
     Args:
-        pilot: rows of kind `pilot`, policies `a` and `b`.
+        pilot: rows of kind `pilot`, policies `a` and `b`; flagged blocks count where fewer than two are left without them.
         blocks: planned.
         margin: of equivalence.
         compared: policies that will be tested together.
@@ -238,8 +238,12 @@ def foretell(pilot: pd.DataFrame, blocks: int, margin: float, compared: int = 1)
     Raises:
         ValueError: fewer than two pilot blocks.
     """
-    rates = np.log(block_rates(pilot)["tokens_per_s"].unstack("policy"))
-    ratios = (rates["a"] - rates["b"]).dropna()
+    every = block_rates(pilot)
+    rates = every["tokens_per_s"].unstack("policy")
+    # a busy machine's pilot tells more than none
+    usable = usable_blocks(every, ["a", "b"])
+    rates = rates.loc[usable] if len(usable) >= 2 else rates
+    ratios = (rates["a"] / rates["b"]).dropna().map(math.log)
     if len(ratios) < 2:
         raise ValueError(f"pilot_blocks: got {len(ratios)} usable; accepts at least 2")
     # Equal by construction: the spread around zero, not around their mean.
@@ -413,7 +417,7 @@ def controls(
 
 
 def roofline(timings: pd.DataFrame, told: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """How far from the machine's limit each policy decodes, at each number of rows.
+    """How far from the machine's limit each policy decodes, at each number of rows, over the blocks that count; [] where none does.
 
     Args:
         timings: rows of kind `policies`.
@@ -428,6 +432,7 @@ def roofline(timings: pd.DataFrame, told: Mapping[str, Any]) -> list[dict[str, A
     Source: see `tradeoffs.inference.roofline`.
     """
     bandwidth, flops = (float(told["ceilings"][name]) for name in ("bytes_per_s", "flops_per_s"))
+    timings = timings[timings["block"].isin(usable_blocks(block_rates(timings), list(timings["policy"].unique())))]
     rows = []
     for (policy, rows_together), part in timings.groupby(["policy", "batch_size"], sort=False):
         size = int(str(rows_together))

@@ -318,8 +318,8 @@ class StepClock:
         on_token: called with the number of steps done.
 
     Attributes:
-        steps: seconds since `start` at which each step's tokens were there. On a GPU the first is exact, since the clock waits for it; the
-            others are read when transformers itself looks whether all rows have stopped.
+        steps: seconds since `start` at which each step's tokens were there. The clock waits for a GPU, as transformers does a moment later
+            to see whether all rows have stopped.
     """
 
     def __init__(self, device: torch.device, on_token: Callable[[int], None] | None = None) -> None:
@@ -336,8 +336,7 @@ class StepClock:
         """Note the time of a step."""
         import torch
 
-        if not self.steps:
-            synchronise(self.device)
+        synchronise(self.device)
         self.steps.append(time.perf_counter() - self.began)
         if self.on_token is not None:
             self.on_token(len(self.steps))

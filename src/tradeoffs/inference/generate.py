@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
 from collections import Counter
@@ -35,6 +36,7 @@ from tradeoffs.tasks import code_messages, load_problems, stratified
 from tradeoffs.tasks.prompts import Question
 
 PROBE_TOKENS = 12
+WARM_TOKENS = 3  # of what is decoded once for nothing
 
 
 class Judge(Protocol):
@@ -184,18 +186,30 @@ class Local:
     def decode(
         self, prompts: Sequence[Prompt], skip: frozenset[int], tell: Callable[[str], None]
     ) -> Iterator[list[Completion]]:
-        """Decode what is not in `skip`, a batch at a time."""
+        """Decode what is not in `skip`, a batch at a time; before, a piece of the first one, which is thrown away: what is done once is no
+        part of an answer's time.
+        """
         p = self.parameters
-        found = decode(
+        ask = functools.partial(
+            decode,
             self.policy,
-            prompts,
-            max_new_tokens=p.max_new_tokens,
             temperature=p.temperature,
             top_p=p.top_p,
             batch_size=p.batch_size,
             seed=p.seed,
             static=p.cache == "static",
             compiled=p.compiled,
+        )
+        left = [batch for number, batch in enumerate(batches(prompts, p.batch_size)) if number not in skip]
+        for batch in left[:1]:
+            # a GPU's kernels are chosen by shape; a compiled step has the shape of its cache
+            warm = batch if self.policy.model.device.type == "cuda" or p.compiled else batch[:1]
+            list(
+                ask(prompts=warm, max_new_tokens=p.max_new_tokens if p.compiled else min(WARM_TOKENS, p.max_new_tokens))
+            )
+        found = ask(
+            prompts=prompts,
+            max_new_tokens=p.max_new_tokens,
             skip=skip,
             on_token=lambda n: tell(f"token {n} of at most {p.max_new_tokens}"),
         )

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 COPIED_BYTES = 2**28  # well beyond any cache
-ORDER = 2048  # of the matrices multiplied
+ORDER, ORDER_ON_GPU = (
+    2048,
+    8192,
+)  # of the matrices multiplied; on a GPU so large that starting the product is no part of it
 REPEATS = 8
 
 
@@ -87,13 +90,14 @@ def measure_ceilings(dtype: torch.dtype, device: torch.device) -> Ceilings:
 
     source = torch.empty(COPIED_BYTES, dtype=torch.uint8, device=device).random_(0, 255)
     target = torch.empty_like(source)
-    factors = [torch.randn(ORDER, ORDER, dtype=torch.float32, device=device).to(dtype) for _ in range(2)]
+    order = ORDER_ON_GPU if device.type == "cuda" else ORDER
+    factors = [torch.randn(order, order, dtype=torch.float32, device=device).to(dtype) for _ in range(2)]
     with bar(total=2, what="ceilings of the machine", unit="kernel") as progress:
         copied = _fastest(lambda: target.copy_(source), device)
         progress.update(1)
         multiplied = _fastest(lambda: factors[0] @ factors[1], device)
         progress.update(1)
-    return Ceilings(2 * COPIED_BYTES / copied, 2 * ORDER**3 / multiplied)
+    return Ceilings(2 * COPIED_BYTES / copied, 2 * order**3 / multiplied)
 
 
 def _fastest(kernel: Any, device: torch.device) -> float:

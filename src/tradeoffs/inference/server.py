@@ -375,7 +375,9 @@ async def _once(
                 for choice in event.get("choices") or []:
                     text = choice.get("text") or ""
                     finish = choice.get("finish_reason") or finish
-                    if text or (finish and not arrivals):  # an answer may be a stop token and nothing else
+                    # A server that looks for stop texts holds a text's end back, and sends tokens without it meanwhile. At the end there
+                    # may be nothing; but an answer may be a stop token and nothing else.
+                    if text or not choice.get("finish_reason") or not arrivals:
                         pieces.append(text)
                         arrivals.append(now)
                 if event.get("usage"):

@@ -290,16 +290,16 @@ def _complete_blocks(path: Path, part: Plan) -> int:
 def load_all(
     parameters: ThroughputParameters | SpeculateParameters,
 ) -> tuple[PreTrainedModel, dict[str, dict[str, torch.Tensor]]]:
-    """One model object and each policy's merged weights."""
+    """One model object, and each policy's merged weights in the processor's memory: a GPU holds one policy at a time."""
     model = load(parameters.model, dtype=parameters.dtype, device=parameters.device).model
-    base = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    base = {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()}
     weights = {}
     for policy, adapter in parameters.policies.items():
         if not adapter:
             weights[policy] = base
             continue
         merged = merge(load(parameters.model, dtype=parameters.dtype, device=parameters.device).model, adapter)
-        weights[policy] = dict(merged.state_dict())
+        weights[policy] = {name: tensor.cpu() for name, tensor in merged.state_dict().items()}
     return model, weights
 
 
@@ -310,6 +310,7 @@ def swap(model: PreTrainedModel, weights: Mapping[str, torch.Tensor]) -> None:
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
             tensor.copy_(weights[name])
+    synchronise(model.device)  # before energy is read
 
 
 def timed_generation(
@@ -391,11 +392,15 @@ def peak_memory_mib(device: torch.device) -> float:
 
 
 def _cpu_seconds() -> tuple[float, float, float]:
-    """(this process's CPU seconds, the machine's busy CPU seconds, the machine's total)."""
+    """(this process's CPU seconds; the busy, and all, CPU seconds of the processors that it may use: of a large machine's others it says
+    nothing).
+    """
     own = psutil.Process().cpu_times()
-    every = psutil.cpu_times()
-    idle = every.idle + getattr(every, "iowait", 0.0)
-    return own.user + own.system, sum(every) - idle, sum(every)
+    every, mine = psutil.cpu_times(percpu=True), os.sched_getaffinity(0)
+    times = [every[n] for n in mine if n < len(every)] or every
+    idle = sum(each.idle + getattr(each, "iowait", 0.0) for each in times)
+    whole = sum(sum(each) for each in times)
+    return own.user + own.system, whole - idle, whole
 
 
 def _foreign_share(before: tuple[float, float, float], after: tuple[float, float, float]) -> float:
