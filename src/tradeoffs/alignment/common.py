@@ -457,7 +457,7 @@ def guard(trainer: Trainer) -> None:
         loss = found[0] if isinstance(found, tuple) else found
         if not bool(loss.isfinite()):
             raise FloatingPointError(
-                f"step {trainer.state.global_step + 1}: the loss is {float(loss)}; {_blame(trainer, model, inputs)}; "
+                f"step {trainer.state.global_step + 1}: the loss is {float(loss.detach())}; {_blame(trainer, model, inputs)}; "
                 "the last good checkpoint is kept; try a smaller learning_rate"
             )
         return found
