@@ -298,6 +298,16 @@ def test_an_arm_may_have_an_engine_of_its_own(tmp_path: Path) -> None:
         load_profile(str(path))
 
 
+@pytest.mark.parametrize("name", [path.parent.name for path in sorted((ROOT / "results").glob("*/record.json"))])
+def test_a_clone_may_begin_every_study_whose_results_are_published(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is published, with the rows that it was analysed from again, is the profile's own."""
+    monkeypatch.syspath_prepend(ROOT / "workflow")
+    import run
+
+    profile = load_profile(name)
+    assert run._refusal("", profile, [job for job in jobs(profile) if job.parameters.get("device") != "cuda"]) == ""
+
+
 def test_a_profile_for_a_gpu_is_refused_before_its_first_job_where_there_is_none() -> None:
     import torch
 

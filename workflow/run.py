@@ -157,7 +157,8 @@ def _made_by_another(profile: Profile) -> str | None:
     if not path.is_file():
         return None
     made = str(json.loads(path.read_text(encoding="utf-8")).get("parameters", {}).get("runs", ""))
-    return made if made not in ("", f"runs/{profile.name}") else None
+    own = ("", f"runs/{profile.name}", f"results/{profile.name}/rows")  # the last where its rows were analysed again
+    return made if made not in own else None
 
 
 def _would_replace(profile: Profile) -> str:
