@@ -34,7 +34,7 @@ import pandas as pd
 
 from tradeoffs.inference import engine, server
 from tradeoffs.inference.engine import Prompt, pad_left
-from tradeoffs.inference.roofline import Ceilings, Traffic, context_tokens, measure_ceilings, step_bytes, traffic
+from tradeoffs.inference.roofline import Ceilings, Traffic, context_tokens, limit_seconds, measure_ceilings, traffic
 from tradeoffs.models import Policy, load, weights
 from tradeoffs.records import provenance, write_text
 from tradeoffs.tasks import code_messages, load_problems, stratified
@@ -116,8 +116,7 @@ def limit(lengths: Sequence[int], of: Traffic, head: int, at: Ceilings, rows: in
     seconds = 2 * ((of.parameters - head) * sum(lengths) + head * len(lengths)) / at.flops_per_s
     steps = (NEW_TOKENS - 1) * len(lengths) / rows
     context = sum(context_tokens(length, NEW_TOKENS) for length in lengths)
-    seconds += steps * max(of.weight_bytes / at.bytes_per_s, 2 * of.parameters * rows / at.flops_per_s)
-    seconds += step_bytes(of, 0, context) / at.bytes_per_s
+    seconds += limit_seconds(of, at, steps, rows, context)
     return len(lengths) * NEW_TOKENS / seconds
 
 

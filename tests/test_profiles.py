@@ -173,7 +173,9 @@ def test_a_profile_without_a_name_is_named_as_its_file_and_not_as_the_one_that_i
 
 def test_servers_answer_for_the_arms_that_name_what_they_have_loaded(tmp_path: Path) -> None:
     served = 'servers: ["http://127.0.0.1:8000"]'
-    with pytest.raises(ParameterError, match="generate dpo: servers: got .* accepts them for an arm under its own"):
+    with pytest.raises(
+        ParameterError, match="generate dpo: adapter: got a folder; accepts '' with servers, .* served_model"
+    ):
         load_profile(written(tmp_path, RIGHT.replace("max_new_tokens: 8", f"max_new_tokens: 8, {served}")))
     own = f'dpo: {{policy: dpo, generate: {{{served}, served_model: dpo, adapter: ""}}}}'
     profile = load_profile(written(tmp_path, RIGHT.replace("dpo: {policy: dpo}", own)))

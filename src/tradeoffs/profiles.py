@@ -222,11 +222,8 @@ def _check_job(job: Job, path: Path) -> None:
     values = {k: v for k, v in job.parameters.items() if k not in made[job.stage]}
     if job.stage in ("grade", "analyse"):
         values |= {"answers": __file__} if job.stage == "grade" else {"runs": "."}
-    if job.stage == "generate" and job.parameters["adapter"] and job.parameters.get("servers"):
-        raise ParameterError(
-            f"{path}: generate {job.name}: servers: got {job.parameters['servers']}; servers load policies themselves: accepts them for an "
-            f"arm under its own `generate`, with served_model and adapter: ''"
-        )
+    if job.stage == "generate" and job.parameters["adapter"]:
+        values |= {"adapter": "."}  # a folder that is there, for what does not go with one
     try:
         check(MODELS[job.stage], values)
     except ParameterError as error:

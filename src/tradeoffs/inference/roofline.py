@@ -67,13 +67,15 @@ def traffic(model: PreTrainedModel) -> Traffic:
     )
 
 
-def step_bytes(of: Traffic, passes: float, context: float) -> float:
-    """Bytes that `passes` decoding steps have to read.
+def limit_seconds(of: Traffic, at: Ceilings, passes: float, rows: float, context: float) -> float:
+    """Seconds of `passes` decoding steps at the machine's limit: weights are read or multiplied, keys and values come on top.
 
     Args:
+        rows: decoded together.
         context: live context tokens, summed over rows and steps.
     """
-    return of.weight_bytes * passes + of.kv_bytes_per_token * context
+    once = max(of.weight_bytes / at.bytes_per_s, 2 * of.parameters * rows / at.flops_per_s)
+    return passes * once + of.kv_bytes_per_token * context / at.bytes_per_s
 
 
 def context_tokens(prompt_tokens: int, tokens: int) -> int:
