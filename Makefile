@@ -63,7 +63,7 @@ pdf: book ## print the main chapters and the poster (needs Chromium)
 	@$(STUDY)/python workflow/printed.py
 
 test: setup ## set up and run the tests
-	$(STUDY)/python -m pytest -q -n 2 --dist loadfile
+	$(STUDY)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 check: .stamps/study ## lint and types
 	$(STUDY)/ruff check .

@@ -12,6 +12,13 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # A core for each of two workers.
 os.environ["OMP_NUM_THREADS"] = "1"
+# The files that take minutes, longest first: begun last they would leave one worker waiting for the other.
+LONG = ("test_study", "test_equal_runs", "test_browser", "test_benchmarks", "test_book", "test_methods")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest."""
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
 
 
 @pytest.fixture(scope="session")
