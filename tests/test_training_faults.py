@@ -112,6 +112,29 @@ def test_where_memory_runs_out_the_message_says_which_micro_batch_fits(tiny: Pat
     assert found and found[1] == found[2] and int(found[1]) < 16, done.stdout
 
 
+@pytest.mark.parametrize("method", ["ppo", "rloo"])
+def test_methods_that_sample_in_a_step_say_which_micro_batch_fits(
+    method: str, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory for two rows: found by passes over the longest prompt and as many new tokens as may be sampled."""
+    from transformers import LlamaModel
+
+    forward, refused = LlamaModel.forward, []
+
+    def cramped(self: Any, input_ids: Any = None, **more: Any) -> Any:
+        if torch.is_grad_enabled() and len(input_ids) > 2:
+            refused.append(tuple(input_ids.shape))
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 12 bytes")
+        return forward(self, input_ids=input_ids, **more)
+
+    monkeypatch.setattr(LlamaModel, "forward", cramped)
+    p = parameters(tiny, tmp_path / "out", method=method, domain="code", prompts=8, samples=4, batch_size=8)
+    with pytest.raises(MemoryError, match=r"micro_batch: 8 sequences .* 2 of the longest do: micro_batch=2"):
+        align(p)
+    assert [rows for rows, _ in refused] == [8, 4]
+    assert refused[1][1] >= refused[0][1]
+
+
 def test_a_start_without_adapter_is_refused(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="start: .* holds no adapter; run the `align` stage"):

@@ -366,34 +366,30 @@ def examples(parameters: AlignParameters, tokenizer: PreTrainedTokenizerBase, co
     return training_examples(parameters.domain, count, seed, parameters.code_share, rows)
 
 
-def run_trainer(trainer: Trainer, folder: Path) -> PeftModel:
+def run_trainer(trainer: Trainer, folder: Path, attempt: Callable[[int], object] | None = None) -> PeftModel:
     """Train quietly, going on from the last checkpoint in `folder`; give the policy with its adapter.
+
+    Args:
+        attempt: as for `or_which_fits`; without it training steps on the longest of the stored rows.
 
     Raises:
         FloatingPointError: a loss is no number; the message names step and sample.
         MemoryError: a batch does not fit; the message says which would.
     """
-    from accelerate.utils.memory import should_reduce_batch_size
     from peft import PeftModel
 
     trainer.remove_callback(PrinterCallback)  # `StepLog` shows progress and keeps the numbers
     guard(trainer)
     checkpoint = processes.main_first(lambda: last_checkpoint(folder))
-    try:
-        if checkpoint is not None and _is_last(trainer, checkpoint):
-            # A kill between the last step and what follows it; transformers would do one more step.
-            _restore(trainer, checkpoint)
-        else:
-            trainer.train(resume_from_checkpoint=checkpoint)
-    except RuntimeError as error:
-        if not should_reduce_batch_size(error):
-            raise
-        # Handled after this block: until then the traceback holds the step's tensors.
-        reason: str | None = str(error).strip().splitlines()[0]
+    if checkpoint is not None and _is_last(trainer, checkpoint):
+        # A kill between the last step and what follows it; transformers would do one more step.
+        _restore(trainer, checkpoint)
     else:
-        reason = None
-    if reason is not None:
-        raise MemoryError(_memory_advice(trainer, reason))
+        or_which_fits(
+            lambda: trainer.train(resume_from_checkpoint=checkpoint),
+            int(trainer.args.per_device_train_batch_size),
+            attempt or _on_longest(trainer),
+        )
     model = trainer.accelerator.unwrap_model(trainer.model)
     assert isinstance(model, PeftModel)
     plain(model)
@@ -416,27 +412,52 @@ def _restore(trainer: Trainer, checkpoint: str) -> None:
     set_peft_model_state_dict(model, load_file(Path(checkpoint) / "adapter_model.safetensors"))
 
 
-def _memory_advice(trainer: Trainer, reason: str) -> str:
-    """Say which micro-batch fits, by trying halves of the one that did not."""
+def or_which_fits(train: Callable[[], T], size: int, attempt: Callable[[int], object]) -> T:
+    """Train; where memory runs out say which micro-batch fits, by trying halves of the one that did not.
+
+    Args:
+        size: sequences that are trained on at once.
+        attempt: trains on as many of the longest that there are.
+
+    Raises:
+        MemoryError: a micro-batch does not fit; the message says which does.
+    """
     from accelerate.utils.memory import should_reduce_batch_size
 
-    gc.collect()
-    size = int(trainer.args.per_device_train_batch_size)
+    try:
+        return train()
+    except RuntimeError as error:
+        if not should_reduce_batch_size(error):
+            raise
+        # Handled after this block: until then the traceback holds the step's tensors.
+        reason = str(error).strip().splitlines()[0]
     text = f"micro_batch: {size} sequences at once do not fit into memory ({reason}); "
-    rows: Any = list(trainer.train_dataset)  # type: ignore[arg-type]
-    rows.sort(key=lambda row: -sum(len(value) for value in row.values() if isinstance(value, list)))
-    model: Any = trainer.model
-    while size > 1 and not hasattr(trainer, "num_generations"):  # a trainer that samples cannot be tried on stored rows
+    while size > 1:
         size //= 2
+        gc.collect()
         try:
-            trainer.training_step(model, trainer.data_collator(rows[:size]))
+            attempt(size)
         except RuntimeError as error:
             if not should_reduce_batch_size(error):
                 raise
-            gc.collect()
-            continue
-        return text + f"{size} of the longest do: micro_batch={size}; the last checkpoint is kept"
-    return text + f"accepts less, such as {max(1, size // 2)}, a smaller max_length, or max_new_tokens"
+        else:
+            raise MemoryError(text + f"{size} of the longest do: micro_batch={size}; the last checkpoint is kept")
+    raise MemoryError(
+        text
+        + "nor does one: accepts a smaller max_length or max_new_tokens, or a smaller model; the last checkpoint is kept"
+    )
+
+
+def _on_longest(trainer: Trainer) -> Callable[[int], object]:
+    """Training steps on the longest rows of a trainer, for `or_which_fits`."""
+
+    def attempt(size: int) -> object:
+        rows: Any = list(trainer.train_dataset)  # type: ignore[arg-type]
+        rows.sort(key=lambda row: -sum(len(value) for value in row.values() if isinstance(value, list)))
+        model: Any = trainer.model
+        return trainer.training_step(model, trainer.data_collator(rows[:size]))
+
+    return attempt
 
 
 @contextmanager

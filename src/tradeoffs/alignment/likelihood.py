@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from tradeoffs.preferences.sampling import prompt_ids
+from tradeoffs.tasks.examples import Example
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
@@ -60,3 +66,17 @@ def look(model: Any, batch: Batch, temperature: float) -> tuple[Tensor, Tensor, 
     picked = logp.gather(-1, batch.ids[:, -batch.width :, None])[..., 0]
     entropy = -(logp.exp() * logp).sum(-1)
     return picked, entropy, output.hidden_states[-1][:, -batch.width - 1 : -1].float()
+
+
+def at_longest(
+    model: Any, tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], new_tokens: int
+) -> Callable[[int], object]:
+    """Passes over as many responses as are asked for, to the longest prompt and as long as can be: whether they fit into memory."""
+
+    def attempt(size: int) -> None:
+        prompt = max((prompt_ids(tokenizer, example) for example in examples), key=len)
+        batch = lay_out([(prompt, prompt[:1] * new_tokens)] * size, 0, next(model.parameters()).device, spare=1)
+        logp, entropy, _ = look(model, batch, 1.0)
+        torch.autograd.backward(logp.sum() + entropy.sum())
+
+    return attempt

@@ -34,11 +34,12 @@ from tradeoffs.alignment.common import (
     merged_copy,
     micro_batch,
     new_adapter,
+    or_which_fits,
     prompts,
     schedule,
     start_policy,
 )
-from tradeoffs.alignment.likelihood import lay_out, look, masked_mean
+from tradeoffs.alignment.likelihood import at_longest, lay_out, look, masked_mean
 from tradeoffs.alignment.monitor import Monitor
 from tradeoffs.models import Policy
 from tradeoffs.parameters import AlignParameters
@@ -305,26 +306,20 @@ def train(parameters: AlignParameters, folder: Path) -> dict[str, Any]:
 
     Raises:
         FloatingPointError: a loss is no number; the state after the update before is kept.
-        MemoryError: a batch does not fit.
+        MemoryError: a batch does not fit; the message says which would.
     """
-    from accelerate.utils.memory import should_reduce_batch_size
-
     start, plan = start_policy(parameters), schedule(parameters)
     of, examples = judges(parameters), prompts(parameters, start.tokenizer)
     learner = _Learner(parameters, new_adapter(start.model, parameters), start.tokenizer)
     checkpoints, path = _Checkpoints(folder), folder / "steps.jsonl"
     first = checkpoints.load(learner.model, learner.value, learner.optimizer)
     with judging(examples, of.reward_model, of.base, parameters.workers) as judgement:
-        try:
-            monitor = Monitor(parameters, folder, start.tokenizer, of)
-            steps = _steps(learner, plan, examples, judgement, checkpoints, path, first, monitor)
-        except RuntimeError as error:
-            if not should_reduce_batch_size(error):
-                raise
-            raise MemoryError(
-                f"micro_batch: {learner.micro} responses at once do not fit into memory ({str(error).splitlines()[0]}); accepts "
-                f"less, such as {max(1, learner.micro // 2)}, or a smaller max_new_tokens; the last checkpoint is kept"
-            ) from None
+        monitor = Monitor(parameters, folder, start.tokenizer, of)
+        steps = or_which_fits(
+            lambda: _steps(learner, plan, examples, judgement, checkpoints, path, first, monitor),
+            learner.micro,
+            at_longest(learner.model, start.tokenizer, examples, parameters.max_new_tokens),
+        )
     finish(parameters, learner.model, folder)
     return {"responses": steps * parameters.batch_size} | of.summary()
 

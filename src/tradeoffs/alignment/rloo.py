@@ -26,6 +26,7 @@ from tradeoffs.alignment.common import (
     start_policy,
     trainer_settings,
 )
+from tradeoffs.alignment.likelihood import at_longest
 from tradeoffs.alignment.monitor import Monitor
 from tradeoffs.models import Policy
 from tradeoffs.parameters import AlignParameters
@@ -130,6 +131,7 @@ def reinforce(
             callbacks=[log],
         )
         trainer = build([helpfulness, verbosity], settings, rest)
-        model = run_trainer(trainer, folder)
+        attempt = at_longest(trainer.model, policy.tokenizer, examples, parameters.max_new_tokens)
+        model = run_trainer(trainer, folder, attempt)
     finish(parameters, model, folder)
     return {"prompts": len(rows), "responses": len(log.rows) * parameters.batch_size} | of.summary()
