@@ -17,7 +17,6 @@ import zipfile
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -742,35 +741,6 @@ def test_notes_follow_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
     assert study_notes.acceptance(accepted, "d") == "It lies between 70.0\u00a0% (`x`) and 98.0\u00a0% (`y`)."
     front = {"policies": {"x": {"on_front": {"estimate": 0.7}}, "y": {"on_front": {"estimate": 0.01}}}}
     assert "`x` 70\u00a0%" in study_notes.front(front) and "`y`" not in study_notes.front(front)
-
-
-def _drawn(drawing: str) -> tuple[list[tuple[str, dict[str, object]]], set[str]]:
-    """What an SVG draws, in order and to a tenth of a point, and the names it gives."""
-    shapes, names = [], set()
-    for element in ElementTree.fromstring(drawing).iter():
-        names |= {name} if (name := element.attrib.get("id")) else set()
-        if element.tag.rpartition("}")[2] == "g" and not set(element.attrib) - {"id"}:
-            continue
-        marks: dict[str, object] = {"": (element.text or "").strip()}
-        for key, value in element.attrib.items():
-            rounded = re.sub(r"(\d\.\d)\d+", r"\1", value) if key in ("d", "x", "y") else value
-            marks |= {} if key == "id" else {key: " ".join(rounded.split())}
-        shapes.append((element.tag, marks))
-    return shapes, names
-
-
-@pytest.mark.parametrize("drawing", sorted((ROOT / "results/laptop/figures").glob("*.svg")), ids=lambda path: path.stem)
-def test_a_figure_on_a_page_is_lighter_and_the_same(drawing: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(ROOT / "book" / "_ext")
-    import study_notebooks
-
-    text = drawing.read_text(encoding="utf-8")
-    light = study_notebooks.lighter(text)
-    (shapes, _), (before, _) = _drawn(light), _drawn(text)
-    assert len(light) < 0.9 * len(text) and shapes == before and len(shapes) > 10
-    referred = re.findall(r"(?:href=\"|url\()#([\w-]+)", light)
-    assert referred and set(referred) <= _drawn(light)[1]
-    assert study_notebooks.lighter(light) == light
 
 
 def test_the_extension_knows_results_only() -> None:

@@ -21,8 +21,8 @@ from test_book import ROOT, build, toc_pages
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PAGE_LIMIT = 2_000_000  # bytes of a page with everything that it loads
 WIDTHS = {"desktop": (1280, 900), "phone": (390, 844)}
-# One executed notebook of each stage is looked at as closely as the chapters.
-EXECUTED = ("align-dpo", "generate-base", "grade-base", "throughput-all", "speculate-all", "analyse-all")
+# One executed notebook of each stage and one page from docstrings are looked at as closely as the chapters: the others are made alike.
+CLOSELY = ("align-dpo", "generate-base", "grade-base", "throughput-all", "speculate-all", "analyse-all", "parameters")
 
 
 LOOKED_AT = (("desktop", "light"), ("phone", "dark"))
@@ -139,7 +139,7 @@ def test_every_page_loads_cleanly_fits_and_can_be_read_by_everybody(
         if not 10_000 < weight < PAGE_LIMIT:
             found.append(("bytes", weight))
         # both widths and both schemes once each are enough for what axe-core looks at
-        if (width, scheme) in LOOKED_AT and (not name.startswith("lab/") or Path(name).stem in EXECUTED):
+        if (width, scheme) in LOOKED_AT and (not name.startswith(("lab/", "api/")) or Path(name).stem in CLOSELY):
             told = axe.run(page, options={"preload": False, "resultTypes": ["violations"]}).response["violations"]
             found += [
                 (rule["id"], [node["target"] for node in rule["nodes"]])

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import re
 from typing import Any
+from xml.etree import ElementTree
 
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
 from tradeoffs import figures
+from tradeoffs.svg import lighter
 
 UNIT = re.compile(r"\((%|% of [a-z ]+|s|tokens|tokens/s|ratio|count|nats|share|probability|degrees)\)")
 ARMS = ["base", "sft-code", "sft-general", "dpo", "dpa-45m", "dpa-0", "dpa-45p"]
@@ -156,6 +158,34 @@ def test_renders_small_transparent_and_repeatable(figure: Figure) -> None:
     assert svg == figures.to_svg(figure)
     assert "<svg" in svg and len(svg) < max(60_000, 20_000 * len(figure.axes))
     assert "fill: #ffffff" not in svg
+
+
+@pytest.mark.parametrize("name", list(FIGURES))
+def test_a_light_drawing_is_the_same_drawing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw, table = FIGURES[name]
+    light = figures.to_svg(draw(table()))
+    monkeypatch.setattr(figures, "lighter", lambda drawing: drawing)
+    whole = figures.to_svg(draw(table()))
+    (shapes, _), (before, _) = _drawn(light), _drawn(whole)
+    assert len(light) < 0.9 * len(whole) and shapes == before and len(shapes) > 10
+    referred = re.findall(r"(?:href=\"|url\()#([\w-]+)", light)
+    assert referred and set(referred) <= _drawn(light)[1]
+    assert lighter(light) == light
+
+
+def _drawn(drawing: str) -> tuple[list[tuple[str, dict[str, object]]], set[str]]:
+    """What an SVG draws, in order and to a tenth of a point, and the names it gives."""
+    shapes, names = [], set()
+    for element in ElementTree.fromstring(drawing).iter():
+        names |= {name} if (name := element.attrib.get("id")) else set()
+        if element.tag.rpartition("}")[2] == "g" and not set(element.attrib) - {"id"}:
+            continue
+        marks: dict[str, object] = {"": (element.text or "").strip()}
+        for key, value in element.attrib.items():
+            rounded = re.sub(r"(\d\.\d)\d+", r"\1", value) if key in ("d", "x", "y") else value
+            marks |= {} if key == "id" else {key: " ".join(rounded.split())}
+        shapes.append((element.tag, marks))
+    return shapes, names
 
 
 def test_nothing_is_drawn_in_black(figure: Figure) -> None:

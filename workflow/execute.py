@@ -20,10 +20,11 @@ import nbformat
 
 from tradeoffs import content
 from tradeoffs.profiles import Job
+from tradeoffs.svg import lighter
 
 
 def published(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """The notebook without this machine's paths and without run times, which the stage's record holds."""
+    """The notebook without this machine's paths and without run times, which the stage's record holds; its drawings made lighter."""
     text = nbformat.writes(notebook)
     for path, sign in ((str(Path.cwd()), "."), (sys.prefix, ".venv"), (str(Path.home()), "~")):
         text = text.replace(json.dumps(path)[1:-1], sign)
@@ -34,6 +35,9 @@ def published(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
             cell.metadata.pop(key, None)
         if cell.cell_type == "code":
             cell.outputs = [o for o in cell.outputs if o.get("name") not in ("stderr", "stdout") or not _is_progress(o)]
+            for output in cell.outputs:
+                if drawing := output.get("data", {}).get("image/svg+xml"):
+                    output["data"]["image/svg+xml"] = lighter(drawing)
     return clean
 
 

@@ -26,6 +26,7 @@ ROOMS = {
     "profiles": "Profiles",
     "planning": "Planning",
     "records": "Rows and records",
+    "svg": "Light drawings",
     "tasks": "Tasks and problems",
     "teaching": "Exercises",
 }

@@ -8,25 +8,9 @@ from pathlib import Path
 from typing import Any
 
 HEADING = re.compile(r"^# +(.+)$", re.MULTILINE)
-PATH, FINE = re.compile(r' (?:d|x|y)="[^"]*"'), re.compile(r"(\d\.\d)\d+")
-REFERENCE, NAMED = re.compile(r"#([\w-]+)"), re.compile(r' id="([^"]*)"')
-COMMENT, SPACE = re.compile(r"<!--.*?-->", re.DOTALL), re.compile(r"\s*\n\s*")
-BARE_GROUP = re.compile(r"<g>((?:<(?!/?g\b)[^>]*>)*)</g>")
 SEED = re.compile(r"-s\d+$")  # how the names of further training seeds end
 SEEDS = "seeds"  # their folder
 WIDGET = "application/vnd.jupyter.widget-view+json"
-
-
-def lighter(drawing: str) -> str:
-    """Draw the same SVG from fewer bytes: paths to a tenth of a point, which no eye tells from more, and no names or groups for nothing."""
-    drawing = SPACE.sub(" ", COMMENT.sub("", drawing)).replace("> <", "><")
-    drawing = PATH.sub(lambda path: FINE.sub(r"\1", path[0]).replace(' "', '"'), drawing)
-    referred = set(REFERENCE.findall(drawing))
-    drawing = NAMED.sub(lambda name: name[0] if name[1] in referred else "", drawing)
-    dropped = 1
-    while dropped:
-        drawing, dropped = BARE_GROUP.subn(r"\1", drawing)
-    return drawing
 
 
 def _source(cell: dict[str, Any]) -> str:
@@ -47,9 +31,6 @@ def _title(cells: list[dict[str, Any]], stage: str, arm: str) -> None:
 
 def _clean(cell: dict[str, Any], suffix: str) -> None:
     cell["outputs"] = [output for output in cell.get("outputs", []) if WIDGET not in output.get("data", {})]
-    for output in cell["outputs"]:
-        if drawing := output.get("data", {}).get("image/svg+xml"):
-            output["data"]["image/svg+xml"] = lighter(drawing if isinstance(drawing, str) else "".join(drawing))
     display = cell.get("metadata", {}).get("mystnb", {})
     if figure := display.get("figure"):
         if "name" in figure:

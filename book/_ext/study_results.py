@@ -242,10 +242,7 @@ def stage(results: Results, target: Path, wanted: set[str]) -> list[str]:
         copy.parent.mkdir(parents=True, exist_ok=True)
         exists = usable and original.exists()
         if kind != "tables" and exists:
-            if original.suffix == ".svg":
-                copy.write_text(study_notebooks.lighter(original.read_text(encoding="utf-8")), encoding="utf-8")
-            else:
-                shutil.copyfile(original, copy)
+            shutil.copyfile(original, copy)
             continue
         table = (
             []

@@ -23,6 +23,7 @@ from matplotlib.text import Annotation
 from matplotlib.ticker import FuncFormatter, LogLocator
 
 from tradeoffs.records import without_seed
+from tradeoffs.svg import lighter
 
 GREY = "#7a7a7a"
 BLUE = "#1a82c4"  # Okabe-Ito's blue, lightened until it stands out from black as well as from white
@@ -922,8 +923,8 @@ def all_figures(tables: dict[str, pd.DataFrame]) -> dict[str, Figure]:
 
 
 def to_svg(figure: Figure) -> str:
-    """Render as SVG with a transparent background; the same figure gives the same text on every run and machine."""
+    """Render as a light SVG with a transparent background; the same figure gives the same text on every run and machine."""
     buffer = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "tradeoffs", "path.simplify": True}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    return buffer.getvalue()
+    return lighter(buffer.getvalue())
