@@ -726,7 +726,7 @@ def test_notes_follow_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert study_notes.drift({}) == "No such probe was made here."
     told = {"sd": 0.005, "detectable": 0.007, "sd_run": 0.015, "detectable_run": 0.02}
-    assert "scattered by 1.50 %, with which changes of 2.0 % would be." in study_notes.power({"power": told})
+    assert "scattered by 1.50 %, with which it takes changes of 2.0 %." in study_notes.power({"power": told})
     chance = study_notes.power({"power": told | {"power": 0.31, "blocks": 12, "needed": 20}})
     assert chance.endswith(
         "From the pilot, the chance to find a policy of equal speed equivalent was 31 % in 12 blocks (20 blocks for 90 %)."
@@ -736,7 +736,15 @@ def test_notes_follow_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
     assert study_notes.control(stages).startswith("There is no arm with as much further training and no reward")
     by_chance = {"parameters": {"method": "rsft", "start": "runs/a", "shuffle_rewards": True}}
     told_of = study_notes.control(stages | {"align-c": by_chance, "align-c-s1": by_chance})
-    assert told_of.startswith("The control, `c` (as `rsft`), was trained as that method is")
+    assert told_of.startswith("The control, `c` (as `rsft`), is trained as that method is")
+    longer = {"estimate": 1.2, "low": 1.1, "high": 1.3, "unit": "ratio", "kind": "ratio", "verdict": "higher"}
+    beside = {"against_control": {"c": {}}, "comparisons": {"c": {"tokens_per_answer": longer}}}
+    assert study_notes.unrewarded(beside).endswith(
+        "that an aligned policy needs more is not yet the work of its rewards."
+    )
+    beside["comparisons"]["c"]["tokens_per_answer"] = longer | {"verdict": "no difference seen"}
+    assert study_notes.unrewarded(beside).endswith("of the baseline’s tokens, no difference seen.")
+    assert study_notes.unrewarded({}) == "No control without rewards was measured beside them."
     accepted = [{"policy": "d", "alpha": "1.0"}, {"policy": "x", "alpha": "0.7"}, {"policy": "y", "alpha": "0.98"}]
     assert study_notes.acceptance(accepted, "d") == "It lies between 70.0\u00a0% (`x`) and 98.0\u00a0% (`y`)."
     front = {"policies": {"x": {"on_front": {"estimate": 0.7}}, "y": {"on_front": {"estimate": 0.01}}}}
@@ -772,11 +780,11 @@ def test_the_question_has_a_verdict_that_follows_the_data(monkeypatch: pytest.Mo
         "- **Seconds per correct answer (H2): not measured.**\n- **Pass rate (H3): not measured.**"
     )
     timed["b"]["verdict"] = "inconclusive"
-    assert "(H1): not testable here.**" in study_words.question(told)
+    assert "(H1): undecided.**" in study_words.question(told)
     timed["b"]["verdict"] = "different"
     assert "(H1): supported.** 1 of 2 aligned policies (`b`) is shown" in study_words.question(told)
     for verdict, expected in (
-        ("no difference seen", "not testable here.** None of 1"),
+        ("no difference seen", "undecided.** None of 1"),
         ("lower", "supported.** 1 of 1"),
         ("not measured", "not measured."),
     ):

@@ -109,10 +109,10 @@ def turned(
     ("rho", "rises", "low", "expected"),
     [
         ([1.0, 0.95, 0.9 - 2e-16], True, 1.0, claims.SUPPORTED),  # as SciPy gives it for one swapped pair of five
-        ([1.0, math.nan, 0.9], True, 1.0, claims.UNTESTABLE),
-        ([1.0, 0.6, 0.9], True, 1.0, claims.UNTESTABLE),
-        ([1.0, 1.0, 1.0], False, 1.0, claims.UNTESTABLE),
-        ([1.0, 1.0, 1.0], True, -0.1, claims.UNTESTABLE),
+        ([1.0, math.nan, 0.9], True, 1.0, claims.UNDECIDED),
+        ([1.0, 0.6, 0.9], True, 1.0, claims.UNDECIDED),
+        ([1.0, 1.0, 1.0], False, 1.0, claims.UNDECIDED),
+        ([1.0, 1.0, 1.0], True, -0.1, claims.UNDECIDED),
         ([1.0], True, 1.0, claims.UNMEASURED),
     ],
 )
@@ -124,7 +124,7 @@ def test_c7_needs_every_seed_every_step_and_every_direction(
 
 def test_c7_needs_own_prompts_that_are_the_best_and_is_refuted_by_one_that_is_clearly_worse() -> None:
     other = DOMINANCE.assign(best_prompt=90.0)
-    assert claims.c7(turned([1.0, 1.0]), other).verdict == claims.UNTESTABLE
+    assert claims.c7(turned([1.0, 1.0]), other).verdict == claims.UNDECIDED
     assert claims.c7(turned([1.0, 1.0]), DOMINANCE.assign(low=-9.0, high=-1.0)).verdict == claims.REFUTED
     assert claims.c7(turned([1.0, 1.0], ends=(-5.0, -9.0, -1.0)), DOMINANCE).verdict == claims.REFUTED
 
@@ -134,17 +134,17 @@ def test_c5_needs_both_ends_apart_and_as_much_of_the_plane() -> None:
     found = claims.c5(turned([1.0, 1.0]), DIAL, front)
     assert found.verdict == claims.SUPPORTED
     assert "dominates 1.02 (0.97 to 1.07) times their area, with one adapter for 2" in found.measured
-    assert claims.c5(turned([1.0, 1.0], ends=(10.0, -1.0, 21.0)), DIAL, front).verdict == claims.UNTESTABLE
+    assert claims.c5(turned([1.0, 1.0], ends=(10.0, -1.0, 21.0)), DIAL, front).verdict == claims.UNDECIDED
     assert claims.c5(turned([1.0, 1.0], ends=(-10.0, -19.0, -1.0)), DIAL, front).verdict == claims.REFUTED
-    assert claims.c5(turned([1.0, 0.5]), DIAL, front).verdict == claims.UNTESTABLE
-    assert claims.c5(turned([1.0, 1.0]), DIAL, {}).verdict == claims.UNTESTABLE
+    assert claims.c5(turned([1.0, 0.5]), DIAL, front).verdict == claims.UNDECIDED
+    assert claims.c5(turned([1.0, 1.0]), DIAL, {}).verdict == claims.UNDECIDED
     assert "not measured" in claims.c5(turned([1.0, 1.0]), DIAL, {}).measured and "2 of 2 seeds" in found.measured
     assert (
-        claims.c5(turned([1.0, 1.0]), DIAL.iloc[::2], front).verdict == claims.UNTESTABLE
+        claims.c5(turned([1.0, 1.0]), DIAL.iloc[::2], front).verdict == claims.UNDECIDED
     )  # three directions are too few
     older = {"monotone": True, "spearman": [1.0, 1.0]}
     assert claims.c5(older, DIAL, front).verdict == claims.UNMEASURED == claims.c7(older, DOMINANCE).verdict
-    assert claims.c5(turned([1.0, 1.0]), DIAL, front | {"ratio": [0.97, 0.9, 1.04]}).verdict == claims.UNTESTABLE
+    assert claims.c5(turned([1.0, 1.0]), DIAL, front | {"ratio": [0.97, 0.9, 1.04]}).verdict == claims.UNDECIDED
     assert claims.c5(turned([1.0, 1.0]), DIAL, front | {"ratio": [0.8, 0.7, 0.9]}).verdict == claims.REFUTED
 
 
@@ -176,8 +176,8 @@ def steered(slope: float, brief: float) -> pd.DataFrame:
         (0.0, 0.0, claims.SUPPORTED),  # follows neither
         (5.0, 0.0, claims.REFUTED),  # follows directions
         (0.0, -6.0, claims.REFUTED),  # follows plain words
-        (0.0, -2.2, claims.UNTESTABLE),  # its interval holds the margin
-        (1.9, 0.0, claims.UNTESTABLE),  # its interval holds both
+        (0.0, -2.2, claims.UNDECIDED),  # its interval holds the margin
+        (1.9, 0.0, claims.UNDECIDED),  # its interval holds both
     ],
 )
 def test_c4_asks_whether_dpo_follows_directions_or_plain_words(slope: float, brief: float, expected: str) -> None:
@@ -191,7 +191,7 @@ def test_c4_needs_dpo_and_more_seeds_than_one() -> None:
     assert claims.c4(rows[rows["run"] == "dpa"]).verdict == claims.UNMEASURED
     one = claims.c4(rows[rows["seed"] == 0])
     assert one.verdict == claims.UNMEASURED and "One seed allows no claim" in one.measured and "nan" not in one.measured
-    assert claims.c4(rows[rows["angle"].notna()]).verdict == claims.UNTESTABLE  # never asked in plain words
+    assert claims.c4(rows[rows["angle"].notna()]).verdict == claims.UNDECIDED  # never asked in plain words
     rows.loc[rows["run"].eq("start") & rows["words"].ne(""), "tokens"] -= 9
     other = claims.c4(rows)
     assert other.verdict == claims.SUPPORTED  # a policy that nobody aligned says nothing of alignment
@@ -205,7 +205,7 @@ def test_c4_needs_dpo_and_more_seeds_than_one() -> None:
     assert claims.c4(rows).verdict == claims.SUPPORTED and "beside 16.0" in claims.c4(rows).measured
     unclear = steered(0.0, 0.0)
     unclear.loc[unclear["words"].ne("") & unclear["run"].eq("dpo"), "tokens"] += unclear["seed"] * 40 - 60
-    assert claims.c4(unclear).verdict == claims.UNTESTABLE  # not seeing a change is not showing that there is none
+    assert claims.c4(unclear).verdict == claims.UNDECIDED  # not seeing a change is not showing that there is none
 
 
 def graded(passed: dict[str, int], problems: int, trainings: int = 2) -> pd.DataFrame:
@@ -219,21 +219,21 @@ def graded(passed: dict[str, int], problems: int, trainings: int = 2) -> pd.Data
 
 @pytest.mark.parametrize(
     ("dpa", "dpo", "problems", "expected"),
-    [(300, 300, 900, claims.SUPPORTED), (100, 400, 900, claims.REFUTED), (10, 11, 30, claims.UNTESTABLE)],
+    [(300, 300, 900, claims.SUPPORTED), (100, 400, 900, claims.REFUTED), (10, 11, 30, claims.UNDECIDED)],
 )
 def test_c8_is_a_test_of_non_inferiority(dpa: int, dpo: int, problems: int, expected: str) -> None:
     assert claims.c8(graded({"a": dpa, "b": dpo}, problems), "a", "b", 500, 0).verdict == expected
     assert claims.c8(graded({"a": dpa}, problems), "a", "", 500, 0).verdict == claims.UNMEASURED
     once = claims.c8(graded({"a": dpa, "b": dpo}, problems, trainings=1), "a", "b", 500, 0)
-    assert once.verdict == claims.UNTESTABLE and "One training of each allows no claim." in once.measured
+    assert once.verdict == claims.UNDECIDED and "One training of each allows no claim." in once.measured
 
 
 def test_c8_is_not_sure_of_what_few_problems_cannot_show() -> None:
     """No right answer on either side, or two lost of 297, fits a loss beyond the margin of 2 points."""
     nothing = claims.c8(graded({"a": 0, "b": 0}, 64), "a", "b", 500, 0)
-    assert nothing.verdict == claims.UNTESTABLE and "+0.0 points (-5.7 to 5.7)" in nothing.measured
+    assert nothing.verdict == claims.UNDECIDED and "+0.0 points (-5.7 to 5.7)" in nothing.measured
     two = claims.c8(graded({"a": 1, "b": 3}, 297), "a", "b", 500, 0)
-    assert two.verdict == claims.UNTESTABLE and "-0.7 points (-2.4 to" in two.measured
+    assert two.verdict == claims.UNDECIDED and "-0.7 points (-2.4 to" in two.measured
 
 
 def test_c8_holds_the_luck_of_training() -> None:
@@ -243,7 +243,7 @@ def test_c8_holds_the_luck_of_training() -> None:
         rows.loc[rows["arm"].eq("a") & rows["seed"].eq(seed), "status"] = [
             "passed" if n < right else "failed" for n in range(900)
         ]
-    assert claims.c8(rows, "a", "b", 500, 0).verdict == claims.UNTESTABLE
+    assert claims.c8(rows, "a", "b", 500, 0).verdict == claims.UNDECIDED
 
 
 def test_c8_compares_at_matched_length_too() -> None:
@@ -251,10 +251,10 @@ def test_c8_compares_at_matched_length_too() -> None:
     rows["tokens"] = rows["arm"].map({"dpa-0": 20, "dpa-90": 10, "dpo": 10})
     short = rows.assign(tokens=rows["arm"].map({"dpa-0": 20, "dpa-90": 5, "dpo": 10}))
     assert (
-        claims.c8(short, "dpa-0", "dpo", 500, 0, ["dpa-0", "dpa-90"]).verdict == claims.UNTESTABLE
+        claims.c8(short, "dpa-0", "dpo", 500, 0, ["dpa-0", "dpa-90"]).verdict == claims.UNDECIDED
     )  # the nearest is not judged
     alone = claims.c8(rows, "dpa-0", "dpo", 500, 0)
-    assert alone.verdict == claims.UNTESTABLE and "No direction answers within 10 %" in alone.measured
+    assert alone.verdict == claims.UNDECIDED and "No direction answers within 10 %" in alone.measured
     found = claims.c8(rows, "dpa-0", "dpo", 500, 0, ["dpa-0", "dpa-90"])
     assert found.verdict == claims.REFUTED  # as long as DPO's, and passes far less
     assert (

@@ -141,6 +141,35 @@ def test_reward_models_stand_beside_a_judge_of_length_alone() -> None:
     assert study_learning.reward_sentence(without).endswith("right (50 % after shuffled labels).")
 
 
+def test_reward_models_that_beat_no_rival_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "book" / "_ext")
+    import study_learning
+
+    row = {
+        "kind": "bradley-terry",
+        "data": "own",
+        "shuffled": "False",
+        "pairs": "40",
+        "accuracy": "0.9",
+        "longer": "0.7",
+    }
+    clear, like_length = row | {"low": "0.8"}, row | {"data": "x", "low": "0.6"}
+    assert "Not shown" not in study_learning.reward_sentence([clear])
+    told = study_learning.reward_sentence([clear, like_length, row | {"data": "y", "low": "0.4", "longer": ""}])
+    assert "Not shown to be better than chance: `bradley-terry` on y." in told
+    assert told.endswith("Not shown to be better than a judge of length alone: `bradley-terry` on x.")
+
+
+def test_the_dials_line_is_set_beside_policies_of_the_same_cap_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "book" / "_ext")
+    import study_learning
+
+    rows = [{"kind": "dpa", "cap": "120"}, {"kind": "scalarisation", "cap": "44"}]
+    assert "cannot be compared" in study_learning.plane_sentence(rows)
+    assert "covers the squares" in study_learning.plane_sentence([rows[0], rows[1] | {"cap": "120"}])
+    assert study_learning.plane_sentence(rows[:1]) == "One of the two was not measured."
+
+
 def test_where_runs_were_made_is_told_by_machine() -> None:
     cpu = {"accelerator": None, "hardware": "Some CPU", "cores": 1, "created_utc": "2026-11-25T01:00:00+00:00"}
     gpu = cpu | {"accelerator": "NVIDIA H200", "created_utc": "2026-11-26T01:00:00+00:00"}

@@ -68,6 +68,26 @@ def test_a_number_that_was_read_off_a_hint_is_no_solution() -> None:
     assert not teaching.check("direction", lambda gaps, first: -35.0)
 
 
+def test_a_published_result_needs_pairs_and_families() -> None:
+    """An interval that takes both policies' answers as independent is another than that of pairs."""
+
+    def unpaired(table: Any, arm: str) -> tuple[float, float, float]:
+        right = table.assign(right=table["status"].eq("passed")).groupby("arm")["right"].agg(["mean", "size"])
+        (one, n), (other, m) = right.loc[arm], right.loc["sft-code"]
+        half = 1.96 * (one * (1 - one) / n + other * (1 - other) / m) ** 0.5
+        return one - other, one - other - half, one - other + half
+
+    assert not teaching.check("verdicts", unpaired)
+
+
+def test_advantages_of_equal_rewards_are_no_numbers_for_a_careless_division(capsys: pytest.CaptureFixture[str]) -> None:
+    def careless(rewards: Any) -> tuple[Any, Any]:
+        centred = rewards - rewards.mean()
+        return centred * len(rewards) / (len(rewards) - 1), centred / (rewards.std() or float("nan"))
+
+    assert not teaching.check("advantages", careless) and "divided by 0" in capsys.readouterr().out
+
+
 def test_both_forms_of_the_roofline_are_right_and_no_other() -> None:
     m = teaching.machine()
     weights, kv = m["parameters"] * m["bytes_each"], 2 * m["layers"] * m["kv_heads"] * m["head_size"] * m["bytes_each"]

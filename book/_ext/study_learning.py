@@ -141,10 +141,12 @@ def sentence(row: dict[str, str]) -> str:
     shown = {
         name: _points(run, row.get(name, "")) for name in ("before", "true", "shuffled", "difference", "low", "high")
     }
-    unit = {"sft": "nats a token", "dpo-pairs": "nats (the chosen answer's lead over the rejected one's)"}.get(
-        run, "points"
-    )
-    text = f"`{run}` reached {shown['true']} {unit} with true rewards and {shown['shuffled']} with shuffled ones"
+    unit = {
+        "sft": "nats per token of the reference answers (their log-likelihood)",
+        "dpo-pairs": "nats (the chosen answer's lead over the rejected one's)",
+    }.get(run, "points")
+    taught = ("answers", "answers that changed places") if run == "sft" else ("rewards", "shuffled ones")
+    text = f"`{run}` reached {shown['true']} {unit} with true {taught[0]} and {shown['shuffled']} with {taught[1]}"
     if shown["before"] != "–":
         text += f", from {shown['before']} before training"
     if shown["low"] == "–":
@@ -155,6 +157,8 @@ def sentence(row: dict[str, str]) -> str:
         if gains["gain"] < 0:
             return f"{text}: {between}. With true rewards it loses less than with shuffled ones; over the start policy nothing is gained."
         more = " Its gain over the start policy alone is not shown." if gains["gain_low"] <= 0 else ""
+        if not more and gains["gain"] > 2 * float(row["difference"]):
+            more = " Most of what it gained over the start policy its control gained, too."
         return f"{text}: {between}. It learns.{more}"
     told = float(row.get("p_adjusted") or math.nan)
     if float(row["high"]) < 0 and not told >= LEVEL:
@@ -247,6 +251,7 @@ def dial_sentence(folder: Path) -> str:
     if found.get("trained"):
         text += f"It was trained on {', '.join(f'{angle:g}°' for angle in found['trained'])}. "
     text += _beside_start(rows, _read(folder / "steered.csv"))
+    text = ("**The dial works.** " if _works(found, ahead) else "**Not shown.** ") + text
     own = [row for row in ahead if float(row["best_prompt"]) == float(row["angle"])]
     text += f"Of {len(ahead)} directions, {len(own)} are served best by their own prompt"
     if len(found["spearman"]) < 2:
@@ -255,6 +260,34 @@ def dial_sentence(folder: Path) -> str:
     clear = [row for row in ahead if row["low"] and float(row["low"]) > 0]
     return (
         f"{text}; {len(clear)} are served better by it than by the others on average, their intervals being above zero."
+    )
+
+
+def _works(found: dict[str, Any], ahead: list[dict[str, str]]) -> bool:
+    """What the ledger asks for in its claim of arithmetic control: monotone, and every direction clearly best served by its own prompt."""
+    return bool(
+        found["monotone"]
+        and len(found["spearman"]) > 1
+        and all(
+            row["low"] and float(row["low"]) > 0 and float(row["best_prompt"]) == float(row["angle"]) for row in ahead
+        )
+    )
+
+
+def plane_sentence(rows: list[dict[str, str]]) -> str:
+    """Whether DPA's line may be set beside the policies for one trade-off each: only where their answers have one cap."""
+    caps = {row["cap"] for row in rows if row["kind"] in ("dpa", "scalarisation")}
+    if not {"dpa", "scalarisation"} <= {row["kind"] for row in rows}:
+        return "One of the two was not measured."
+    if len(caps) == 1:
+        return "Look at whether the line covers the squares: then one policy serves as well as several."
+    told = " and ".join(
+        f"{', '.join(sorted({row['cap'] for row in rows if row['kind'] == kind}))} tokens ({name})"
+        for kind, name in (("dpa", "DPA"), ("scalarisation", "the others"))
+    )
+    return (
+        f"Caps on answers differ here, {told}, and a larger cap alone makes answers longer: the line and the squares cannot be compared, "
+        "each belongs beside the start policy under its own cap."
     )
 
 
@@ -302,7 +335,24 @@ def reward_sentence(rows: list[dict[str, str]]) -> str:
         part = f"on {of} {kind} ranks {right.split(' (')[0]} of {pairs} held-out pairs right ({shuffled} after shuffled labels"
         parts.append(part + ("" if longer == "–" else f"; a judge of length alone {longer}") + ")")
     text = "; ".join(parts)
-    return text[:1].upper() + text[1:] + "." if parts else ""
+    return f"{text[:1].upper() + text[1:]}. {_not_better(rows)}".strip() if parts else ""
+
+
+def _not_better(rows: list[dict[str, str]]) -> str:
+    """Which reward models are not shown to beat chance, or a judge of length alone, by their widest intervals."""
+    found: dict[str, list[str]] = {"chance": [], "a judge of length alone": []}
+    groups: dict[tuple[str, str], list[dict[str, str]]] = defaultdict(list)
+    for row in rows:
+        if row["shuffled"] != "True" and row.get("low"):
+            groups[row["kind"], row["data"]].append(row)
+    for (kind, data), own in groups.items():
+        low, longer = min(float(row["low"]) for row in own), _mean(own, "longer")
+        name = f"`{kind}` on {'the project’s own pairs' if data == 'own' else data}"
+        for rival, value in (("chance", 0.5), ("a judge of length alone", longer)):
+            if low <= value:
+                found[rival].append(name)
+    told = [f"Not shown to be better than {rival}: {', '.join(names)}." for rival, names in found.items() if names]
+    return " ".join(told)
 
 
 def substitutions(results: Path) -> dict[str, str]:
@@ -327,6 +377,7 @@ def substitutions(results: Path) -> dict[str, str]:
         text["learning_setting"] = setting(where)
     text |= {
         "learning_dial": dial_sentence(folder),
+        "learning_plane": plane_sentence(_read(folder / "plane.csv")),
         "learning_reward_models": reward_sentence(_read(folder / "reward_models.csv")),
     }
     missing = {
@@ -334,6 +385,7 @@ def substitutions(results: Path) -> dict[str, str]:
         "learning_weights",
         "learning_setting",
         "learning_dial",
+        "learning_plane",
         "learning_reward_models",
         *(f"learning_{run.replace('-', '_')}" for run in SENTENCES),
     }
@@ -356,12 +408,13 @@ def budgets(results: Path, stages: dict[str, Any]) -> dict[str, str]:
     tried = _provenance(results / "learning" / "budgets.json")
     learns = {row["run"] for row in _read(results / "learning" / "effects.csv") if row["learns"] == "True"}
     if not own or not learns & set(tried):
-        return {"align_budgets": "{numref}`tab-settings` has them."}
+        return {"align_budgets": "{numref}`tab-settings` has the budgets of training."}
     each = sorted((tried[run], run) for run in learns if run in tried)
     told = ", ".join(f"{tokens:,} (`{run}`)" for tokens, run in each)
     text = (
-        f"an aligned policy of the study had {' or '.join(f'{n:,}' for n in own)} tokens; those that {{ref}}`sec-learning` shows to learn "
-        f"had {told}. What a method needs is to be compared with the same method's."
+        f"Each aligned policy of the study was trained on {' or '.join(f'{n:,}' for n in own)} tokens. In the runs that are shown to learn "
+        f"({{ref}}`sec-learning`) methods had {told}, for rewards that are easier to learn. Compare each method with itself only: a "
+        "difference that is not seen here may mean hardly any training."
     )
     return {"align_budgets": text}
 

@@ -39,8 +39,8 @@ def missed(summary: Summary) -> str:
     rate = summary.get("policies", {}).get(summary.get("baseline", ""), {}).get("pass_rate", {}).get("estimate")
     if rate is not None and 100 * rate < min(limits):
         told += (
-            f" The baseline passes {number(100 * rate)} %, which is less: no loss of right answers could have been seen here, "
-            "not even of all, but only a gain."
+            f" The baseline passes {number(100 * rate)} %, which is less: even the loss of every right answer would have gone unseen; "
+            "only a gain could have been seen."
         )
     return told
 
@@ -56,7 +56,12 @@ def unseen(summary: Summary, metric: str) -> str:
     if not widths:
         return "How near to one a ratio could lie unseen is not known: no interval has both limits."
     low, high = (f"{math.exp(width * (1.96 + 0.84) / (2 * 1.96)):.2f}" for width in (min(widths), max(widths)))
-    return f"True ratios nearer to one than × {low if low == high else f'{low} to {high}'}, or one over that, would usually be missed."
+    if low == high:
+        return f"A change smaller than × {low} (or ÷ {low}) would usually be missed."
+    return (
+        f"For the policy that is measured most precisely a change smaller than × {low} (or ÷ {low}) would usually be missed, for the "
+        f"least precisely measured one smaller than × {high}."
+    )
 
 
 def grouped(rows: Rows, by: str, baseline: str) -> str:
@@ -136,8 +141,8 @@ def power(summary: Summary) -> str:
     )
     if told.get("sd_run") is not None:
         text += (
-            f"; those of the run scattered by {100 * told['sd_run']:.2f} %, with which changes of "
-            f"{100 * told['detectable_run']:.1f} % would be"
+            f"; those of the run scattered by {100 * told['sd_run']:.2f} %, with which it takes changes of "
+            f"{100 * told['detectable_run']:.1f} %"
         )
     if "power" in told:
         needed = f"{told['needed']} blocks" if told.get("needed") else "more than 1,000 blocks"
@@ -330,9 +335,9 @@ def control(stages: Mapping[str, Any]) -> str:
         )
     told = ", ".join(f"`{name}` (as `{given[name]['method']}`)" for name in chance)
     return (
-        f"The control, {told}, was trained as that method is, but of its own answers, those that ended by themselves, chance kept one and "
-        "not the reward. What it differs by from the baseline is owed to further training on such answers; what the method differs by from "
-        "it, to the reward. Other methods differ from it in more."
+        f"The control, {told}, is trained as that method is, except that the answer to imitate is picked by chance among those that ended "
+        "by themselves. Its difference from the baseline is the effect of further training on its own answers alone; the difference of "
+        "the method from it is the effect of the reward. Other methods differ from it in more than the reward."
     )
 
 
@@ -340,7 +345,7 @@ def against_control(summary: Summary) -> str:
     """How long and how right aligned policies' answers are beside those of a control that learnt no reward."""
     parts = []
     for name, change in summary.get("against_control", {}).items():
-        told = f"Beside `{name}`, tokens an answer. {finding('tokens_per_answer', change, name)}"
+        told = f"Set beside `{name}`, by length: {finding('tokens_per_answer', change, name)}"
         shorter = [
             arm
             for arm, row in change.items()
@@ -352,8 +357,26 @@ def against_control(summary: Summary) -> str:
                 f" {_names(shorter)} answer{'s' * (len(shorter) == 1)} with fewer tokens than the baseline, but not with fewer than the "
                 "control, so that this is not shown to be owed to a reward."
             )
-        parts.append(f"{told} Pass rate. {finding('pass_rate', change, name)}")
+        parts.append(f"{told} By pass rate: {finding('pass_rate', change, name)}")
     return " ".join(parts) or "No arm was set beside such a control."
+
+
+def unrewarded(summary: Summary) -> str:
+    """Whether a control that learnt no reward changed its length, too, for the places where aligned policies' change is told."""
+    parts = []
+    for name in summary.get("against_control", {}):
+        change = summary.get("comparisons", {}).get(name, {}).get("tokens_per_answer", {})
+        if change.get("estimate") is None:
+            continue
+        moved = {"lower": "fewer", "higher": "more"}.get(change.get("verdict", ""))
+        needs = f"needs {interval(change, change=True)} of the baseline’s tokens"
+        told = f"A control, `{name}`, trained alike but on answers picked by chance, {needs}"
+        parts.append(
+            f"{told}: that an aligned policy needs {moved} is not yet the work of its rewards."
+            if moved
+            else f"{told}, no difference seen."
+        )
+    return " ".join(parts) or "No control without rewards was measured beside them."
 
 
 def trainings(summary: Summary, seeds: Sequence[int]) -> str:
@@ -403,6 +426,7 @@ def notes(
         "most_cut_note": most_cut(summary),
         "padded_note": padded(summary),
         "against_control_note": against_control(summary),
+        "unrewarded_note": unrewarded(summary),
         "finding_acceptance": acceptance(tables.get("acceptance", []), draft, summary.get("aligned", [])),
         "finding_front": front(summary),
         **{

@@ -88,7 +88,7 @@ def _cell(text: str, column: str) -> str:
     try:
         x = float(text)
     except ValueError:
-        return text or "–"
+        return {"True": "yes", "False": "no"}.get(text, text) or "–"
     if x != x or abs(x) == float("inf"):
         return "–"
     if column in SHARES:
@@ -103,7 +103,7 @@ def readable(rows: list[dict[str, str]]) -> Table:
     columns = list(rows[0])
     centre = next((c for c in ("estimate", "pass_rate") if c in columns and {"low", "high"} <= set(columns)), None)
     kept = [c for c in columns if centre is None or c not in ("low", "high")]
-    table = [[c.replace("_", " ").capitalize() for c in kept]]
+    table = [["In truth" if c == "true" else c.replace("_", " ").capitalize() for c in kept]]
     for row in rows:
         cells = {c: f"`{row[c]}`" if c == "arm" else _cell(row[c], c) for c in kept}
         if centre and row["low"] and row["high"]:

@@ -33,6 +33,7 @@ TOST_WORDS = {
     "different": "{direction} than {baseline}",
     "inconclusive": "Neither shown equivalent nor shown different",
 }
+ITSELF = "the baseline itself"  # the analysis' reason why a comparison has no interval
 SAME, BOUNDLESS, MOST_NUMBERS = "No difference seen", "Cannot be bounded, too few right answers", 3
 
 
@@ -78,7 +79,7 @@ def interval(value: Value, *, change: bool = False) -> str:
     text = ("×\u00a0" if ratio else "") + write(value["estimate"]) + (f"\u00a0{unit}" if unit else "")
     low, high = value.get("low"), value.get("high")
     if low is None and high is None:
-        return f"{text} (no limits)" if value.get("reason") else text
+        return f"{text} (no limits)" if value.get("reason") not in (None, "", ITSELF) else text
     return f"{text} ({write(low, 'no lower limit')} to {write(high, 'no upper limit')})"
 
 
@@ -162,7 +163,7 @@ def question(summary: Mapping[str, Any]) -> str:
     if timed:
         differ = sorted(name for name, verdict in timed.items() if verdict == "different")
         same = sum(verdict in ("equivalent", "both") for verdict in timed.values())
-        verdict = "supported" if differ else "not supported" if same == len(timed) else "not testable here"
+        verdict = "supported" if differ else "not supported" if same == len(timed) else "undecided"
         parts.append(
             f"- **Tokens per second at equal work (H1): {verdict}.** {_those(differ, len(timed), 'policies')} by more than the margin; "
             f"{same} within it."
@@ -178,7 +179,7 @@ def question(summary: Mapping[str, Any]) -> str:
         }
         if found:
             differ = sorted(name for name, verdict in found.items() if verdict in ("higher", "lower"))
-            verdict = "supported" if differ else "not testable here"
+            verdict = "supported" if differ else "undecided"
             parts.append(
                 f"- **{words}: {verdict}.** {_those(differ, len(found), 'arms')}, a policy with a dial counted once for each direction."
             )

@@ -93,6 +93,59 @@ def _dpo(answer: Any) -> str:
     return ""
 
 
+def _advantages(answer: Any) -> str:
+    for rewards in (np.array([1.0, 0.0, 0.0, 1.0]), np.array([0.2, 0.9, 0.4]), np.ones(4)):
+        found = answer(rewards.copy())
+        if not hasattr(found, "__len__") or len(found) != 2 or any(np.shape(one) != rewards.shape for one in found):
+            return "Give two arrays, a number for each answer: RLOO's advantages and GRPO's."
+        rloo, grpo = (np.asarray(one, dtype=float) for one in found)
+        others = [(rewards.sum() - reward) / (len(rewards) - 1) for reward in rewards]
+        if not np.allclose(rloo, rewards - others, atol=1e-6):
+            return "RLOO's baseline for an answer is the mean reward of the others, without its own."
+        if np.ptp(rewards) == 0:
+            if not np.allclose(grpo, 0.0, atol=1e-6):
+                return "Where all answers earn the same, none of them was better than expected, and nothing may be divided by 0."
+            continue
+        centred = rewards - rewards.mean()
+        if not any(np.allclose(grpo, centred / rewards.std(ddof=ddof), rtol=1e-2) for ddof in (0, 1)):
+            return "GRPO takes the mean of all, and divides by the standard deviation of the group."
+    return ""
+
+
+def published() -> Any:
+    """Every answer of the default study as published: a row each with `arm`, `problem_id`, `family`, `status`, `tokens`, `seconds`.
+
+    Raises:
+        FileNotFoundError: nothing is published here.
+    """
+    import pandas as pd
+
+    path = Path(__file__).resolve().parents[2] / "results" / "laptop" / "tables" / "verdicts.csv"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not there; `make study` makes it")
+    return pd.read_csv(path, dtype={"problem_id": str})
+
+
+def _verdicts(answer: Any) -> str:
+    table = published()
+    right = table.assign(right=table["status"].eq("passed").astype(float))
+    right = right.pivot(index=["problem_id", "family"], columns="arm", values="right")
+    for arm in [name for name in right if name != "sft-code"][:3]:
+        given = answer(table, arm)
+        if not hasattr(given, "__len__") or len(given) != 3:
+            return "Give three numbers: the difference of the pass rates, and both ends of its interval."
+        change = (right[arm] - right["sft-code"]).dropna()
+        if not math.isclose(float(given[0]), float(change.mean()), abs_tol=1e-6):
+            return f"The difference of {arm} is not that of the pass rates of problems that both answered, as a share."
+        sums = change.groupby(level="family").agg(["sum", "size"]).to_numpy()
+        drawn = np.random.default_rng(1).integers(len(sums), size=(4000, len(sums)))
+        low, high = np.quantile(sums[drawn, 0].sum(1) / sums[drawn, 1].sum(1), [0.025, 0.975])
+        near = 0.01 + 0.1 * (high - low)
+        if not (abs(float(given[1]) - low) < near and abs(float(given[2]) - high) < near):
+            return f"The interval of {arm} is another: draw whole families, and both policies' answers to a problem together."
+    return ""
+
+
 def two_policies() -> dict[str, dict[str, float]]:
     """What two policies spent: answers, right ones, tokens and seconds."""
     return {
@@ -348,6 +401,41 @@ EXERCISES: dict[str, Exercise] = {
         "Before the first step the policy is the reference, every margin is 0 and every pair's loss $\\log 2$, whatever the answers are. "
         "What it says of the data begins with the first update.",
     ),
+    "advantages": Exercise(
+        "What does a group of answers teach?",
+        20,
+        """
+        Several answers to one prompt were sampled and rewarded. Write a function that gives each answer's advantage twice: as RLOO takes
+        it, against the mean of the other answers, and as GRPO does, against the mean of all, over their standard deviation. What does a
+        prompt teach whose answers all pass, or all fail?
+        """,
+        """
+        import numpy as np
+
+        from tradeoffs.teaching import check
+
+
+        def advantages(rewards):  # (k,), of the k answers to one prompt
+            centred = rewards - rewards.mean()
+            return centred, centred
+
+
+        check("advantages", advantages)
+        """,
+        """
+        def advantages(rewards):
+            k, centred = len(rewards), rewards - rewards.mean()
+            spread = rewards.std()
+            return centred * k / (k - 1), centred / spread if spread else np.zeros(k)
+
+
+        check("advantages", advantages)
+        """,
+        _advantages,
+        "Nothing: every advantage is 0. So tasks that a policy always or never solves are wasted, and what is learnt from is those in "
+        "between. The mean of all holds an answer's own reward; without it, advantages are $k / (k - 1)$ times as large. Divided by the "
+        "standard deviation, a prompt with one right answer of eight weighs as much as one with four.",
+    ),
     "shares": Exercise(
         "What does a right answer cost, and why?",
         20,
@@ -393,7 +481,7 @@ EXERCISES: dict[str, Exercise] = {
 
         from tradeoffs.teaching import blocks, check
 
-        old, new = blocks()
+        old, new = blocks()  # (6,) each: tokens per second, block by block
         different = stats.ttest_rel(np.log(new), np.log(old)).pvalue
         check("equivalence", (1 - different, different))
         """,
@@ -420,7 +508,7 @@ EXERCISES: dict[str, Exercise] = {
 
         from tradeoffs.teaching import check, families
 
-        passed, family = families()
+        passed, family = families()  # (240,) each: 0 or 1, and the number of the family
 
 
         def standard_error(passed, family):
@@ -440,8 +528,50 @@ EXERCISES: dict[str, Exercise] = {
         check("clusters", standard_error)
         """,
         _clusters,
-        "In the first study independent answers would have a standard error of 0.032; by families it is 0.041. Its answers are worth 140: "
-        "240 over the squared ratio of the two.",
+        "In the first study independent answers would have a standard error of 0.0316; by families it is 0.0413. Its answers are worth "
+        "140 independent ones: 240 over the squared ratio of the two.",
+    ),
+    "verdicts": Exercise(
+        "A published result, by yourself",
+        30,
+        """
+        The default study published every answer with its verdict. Write a function that gives the difference between the pass rates of a
+        policy and of `sft-code`, with its 95 % interval: both answered the same problems, which come in families. It is tried on three
+        policies.
+        """,
+        """
+        from tradeoffs.teaching import check, published
+
+        table = published()  # a row an answer: arm, problem_id, family, status ("passed" or not), tokens, seconds
+
+
+        def change(table, arm):
+            right = table["status"].eq("passed").groupby(table["arm"]).mean()
+            found = right[arm] - right["sft-code"]
+            return found, found, found
+
+
+        check("verdicts", change)
+        """,
+        """
+        import numpy as np
+
+
+        def change(table, arm):
+            right = table.assign(right=table["status"].eq("passed").astype(float))
+            right = right.pivot(index=["problem_id", "family"], columns="arm", values="right")
+            gaps = (right[arm] - right["sft-code"]).dropna()  # paired: the problem's own difficulty drops out
+            own = [part.to_numpy() for _, part in gaps.groupby(level="family")]
+            drawn = np.random.default_rng(0).choice(len(own), (2000, len(own)))
+            means = [np.concatenate([own[family] for family in row]).mean() for row in drawn]
+            return gaps.mean(), *np.quantile(means, [0.025, 0.975])
+
+
+        check("verdicts", change)
+        """,
+        _verdicts,
+        "The published table of changes, `comparisons.csv` beside it, has these differences; its intervals are made likewise, with more "
+        "draws. That a policy's interval holds 0 does not say that it is as good: see the exercise on equivalence.",
     ),
     "direction": Exercise(
         "Whose taste is it?",
@@ -455,7 +585,9 @@ EXERCISES: dict[str, Exercise] = {
 
         from tradeoffs.teaching import check, choices
 
-        gaps, first = choices(0)  # of one of them
+        # of one of them: gaps (400, 2), helpfulness and verbosity of the first response less those of the second;
+        # first (400,), True where the first was chosen, which is more likely, not certain, where it suits the user better
+        gaps, first = choices(0)
 
 
         def taste(gaps, first):
@@ -477,7 +609,8 @@ EXERCISES: dict[str, Exercise] = {
         check("direction", taste)
         """,
         _direction,
-        "-35, 20 and 140 degrees. The last one would rather not be helped: no mixture of non-negative weights is theirs.",
+        "-35, 20 and 140 degrees. User 0 has a negative weight for verbosity and wants brief answers. User 2 has one for helpfulness, so "
+        "no angle between -90 and 90 degrees, which is all that a dial like this study's can be asked for, is theirs.",
     ),
     "acceptance": Exercise(
         "How much does a draft help?",
@@ -491,7 +624,7 @@ EXERCISES: dict[str, Exercise] = {
 
         from tradeoffs.teaching import check, distributions
 
-        p, q = distributions()
+        p, q = distributions()  # (5, 6) each: five places, six tokens
         alpha = (p.argmax(1) == q.argmax(1)).mean()
         check("acceptance", (alpha, 1 + 4 * alpha))
         """,
@@ -508,12 +641,13 @@ EXERCISES: dict[str, Exercise] = {
         45,
         """
         Write a function that gives the most tokens per second that decoding can reach, for so many rows with so many tokens of context
-        each (see *Inference cost* in the [background](background.md)). Where do more rows stop helping?
+        each: a step reads all weights and every row's keys and values, and multiplies each row with all weights.
+        Where do more rows stop helping?
         """,
         """
         from tradeoffs.teaching import check, machine
 
-        m = machine()
+        m = machine()  # parameters, bytes_each, layers, kv_heads, head_size, bytes_per_s, flops_per_s
 
 
         def limit(rows, context):

@@ -1,6 +1,7 @@
 """The claims ledger: what the source report claims, what its sources show, how that is tested here, and a verdict that follows from data.
 
-A verdict is `supported`, `not supported`, `not testable here`, or `not measured` where the data are missing. Nothing here is written by
+A verdict is `supported`, `not supported`, `undecided` where the test was run and its data allow either, `not testable here` where no test
+could be, or `not measured` where the data are missing. Nothing here is written by
 hand but what the papers say.
 
 Source: the report's ten claims; for what its sources show, arXiv 2402.18571 (abstract, figures, README) and the RLHFlow guidebook.
@@ -24,7 +25,13 @@ from tradeoffs.analysis.resampling import Resampling, interval
 from tradeoffs.analysis.users import example, mean_with_interval, misspecification, read_pool, represent
 from tradeoffs.preferences.rewards import Reward, weigh
 
-SUPPORTED, REFUTED, UNTESTABLE, UNMEASURED = "supported", "not supported", "not testable here", "not measured"
+SUPPORTED, REFUTED, UNDECIDED, UNTESTABLE, UNMEASURED = (
+    "supported",
+    "not supported",
+    "undecided",
+    "not testable here",
+    "not measured",
+)
 USERS = ["kind", "angle", "fitted", "accuracy", "tau", "pooled_accuracy", "pooled_tau"]
 SIDES = [
     "share",
@@ -77,7 +84,8 @@ CLAIMS = {
         "Popular RLHF frameworks have limited capacity for complicated real-world preferences.",
         "DPA, abstract.",
         "An argument: one scalar reward imposes one order.",
-        "Pairs ordered as their simulated group would, by one reward and by a direction for each group.",
+        "Pairs ordered as their simulated group would, by one reward and by a direction for each group; the groups' tastes are directions "
+        "by construction.",
     ),
     "c4": Claim(
         "Popular RLHF frameworks do not adapt to user-dependent preference.",
@@ -112,7 +120,7 @@ CLAIMS = {
     ),
     "c8": Claim(
         "DPA is competitive with DPO.",
-        "DPA, abstract and AlpacaEval table of the model card.",
+        "DPA, abstract and AlpacaEval figure of the README.",
         "12.1 % against 11.0 % of wins, at 1,775 against 1,445 characters; at equal length about one point less.",
         f"Pass rates, which neither was selected by, with a margin of {100 * INFERIOR:g} points: DPA's policy asked for helpfulness "
         "against DPO's, and at matched length: asked for the direction whose answers are about as long as DPO's.",
@@ -200,12 +208,12 @@ def c1(users: pd.DataFrame) -> Finding:
 
 
 def _sure(holds: bool, fails: bool) -> str:
-    return SUPPORTED if holds else REFUTED if fails else UNTESTABLE
+    return SUPPORTED if holds else REFUTED if fails else UNDECIDED
 
 
 def _all(verdicts: Sequence[str]) -> str:
     """What several tests of one claim say together."""
-    return REFUTED if REFUTED in verdicts else UNTESTABLE if UNTESTABLE in verdicts else SUPPORTED
+    return REFUTED if REFUTED in verdicts else UNDECIDED if UNDECIDED in verdicts else SUPPORTED
 
 
 def c2(groups: pd.DataFrame) -> Finding:
@@ -322,7 +330,7 @@ def c5(monotone: Mapping[str, Any], dial: pd.DataFrame, front: Mapping[str, Any]
     if high <= 0 or area[2] < FRONT:
         return Finding(text, REFUTED)
     holds = len(dial) >= FEWEST and _kept(rho) and low > 0 and area[1] >= FRONT
-    return Finding(text, SUPPORTED if holds else UNTESTABLE)
+    return Finding(text, SUPPORTED if holds else UNDECIDED)
 
 
 def c7(monotone: Mapping[str, Any], dominance: pd.DataFrame) -> Finding:
@@ -347,7 +355,7 @@ def c7(monotone: Mapping[str, Any], dominance: pd.DataFrame) -> Finding:
         return Finding(text, REFUTED)
     holds = monotone["monotone"] and _kept(rho) and bool((dominance["low"] > 0).all())
     holds = holds and best == len(dominance) >= FEWEST
-    return Finding(text, SUPPORTED if holds else UNTESTABLE)
+    return Finding(text, SUPPORTED if holds else UNDECIDED)
 
 
 def c8(answers: pd.DataFrame, dpa: str, dpo: str, draws: int, seed: int, dials: Sequence[str] = ()) -> Finding:
@@ -381,14 +389,14 @@ def c8(answers: pd.DataFrame, dpa: str, dpo: str, draws: int, seed: int, dials: 
         )
         verdicts.append(_sure(low > -INFERIOR, high < -INFERIOR))
     text = f"Pass rate of {'; '.join(texts)}."
-    if UNTESTABLE in verdicts:
+    if UNDECIDED in verdicts:
         text += " An interval holds both sides of the margin: too few problems to tell."
     if not matched:
         text += f" No direction answers within {100 * ALIKE:g} % of {dpo}'s length."
     if min(len(seeds(graded[graded["arm"] == arm])) for arm in (dpa, dpo)) < 2:
-        return Finding(f"{text} One training of each allows no claim.", UNTESTABLE)
+        return Finding(f"{text} One training of each allows no claim.", UNDECIDED)
     verdict = _all(verdicts)
-    return Finding(text, UNTESTABLE if verdict == SUPPORTED and not matched else verdict)
+    return Finding(text, UNDECIDED if verdict == SUPPORTED and not matched else verdict)
 
 
 def _pass_rate_gap(
@@ -453,7 +461,8 @@ def c10() -> Finding:
     fits = [row["response"] for row in rows if row["fits"] == "plus"]
     text = (
         "; ".join(texts)
-        + f". The label is 0.6; {len(fits)} of {len(rows)} printed rewards agree with it, so the figure contradicts itself."
+        + f". The label says 0.6, as the claim does; {len(fits)} of {len(rows)} printed rewards agree with it"
+        + ("." if fits else ": the example is worked out with another weight than its label's.")
     )
     return Finding(text, SUPPORTED if fits else REFUTED)
 
