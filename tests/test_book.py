@@ -653,7 +653,7 @@ def test_notes_follow_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
     beside = {"a": change("higher"), "b": change("no difference seen"), "d": change("lower")}
     against = {"against_control": {"chance": beside}, "comparisons": {name: change("lower") for name in "bd"}}
     told = study_notes.against_control(against)
-    assert "**Longer than chance:** `a`" in told and "Pass rate. **No difference seen:** `a`" in told
+    assert "**Longer than chance:** `a`" in told and "By pass rate: **No difference seen:** `a`" in told
     assert "`b` answers with fewer tokens than the baseline, but not with fewer than the control" in told
     assert "No arm was set beside" in study_notes.against_control({})
     seeded = {
@@ -671,9 +671,9 @@ def test_notes_follow_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
         "baseline": "s",
         "policies": {"s": {"pass_rate": {"estimate": 0.01}}},
     }
-    assert "no loss of right answers could have been seen" in study_notes.missed(few)
+    assert "even the loss of every right answer would have gone unseen" in study_notes.missed(few)
     few["policies"]["s"]["pass_rate"]["estimate"] = 0.2
-    assert "no loss" not in study_notes.missed(few)
+    assert "loss of" not in study_notes.missed(few)
     assert "No policy has most" in study_notes.censored({"policies": {"b": shares["b"]}})
     taken_back = {"p_adjusted": 0.058, "reason": "p = 0.058 after adjustment for 13 comparisons"}
     ratios = {
@@ -683,8 +683,11 @@ def test_notes_follow_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     # of standard error s the interval is exp(2 x 1.96 s) wide; seen in four of five studies is exp(2.8 s)
     least, most = (math.exp(2.8 * math.log(wide) / 3.92) for wide in (1.25 / 0.8, 4.0))
-    assert f"\u00d7\u00a0{least:.2f} to {most:.2f}, or one over" in study_notes.unseen({"comparisons": ratios}, "m")
-    assert f"\u00d7\u00a0{most:.2f}, or one over" in study_notes.unseen({"comparisons": ratios, "aligned": ["x"]}, "m")
+    both = study_notes.unseen({"comparisons": ratios}, "m")
+    assert f"smaller than \u00d7\u00a0{least:.2f} (or \u00f7\u00a0{least:.2f}) would" in both
+    assert both.endswith(f"smaller than \u00d7\u00a0{most:.2f}.")
+    alone = study_notes.unseen({"comparisons": ratios, "aligned": ["x"]}, "m")
+    assert alone == f"A change smaller than \u00d7\u00a0{most:.2f} (or \u00f7\u00a0{most:.2f}) would usually be missed."
     assert "not known" in study_notes.unseen({"comparisons": {"z": ratios["z"]}}, "m")
     where = [
         {

@@ -33,7 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "inference": {"tasks", "models", "grading.extract", *BASIS},
     "preferences": {"tasks", "models", "grading", "inference.engine", "records", "progress", "processes"},
     "alignment": {"preferences", "models", "tasks", "inference.engine", "methods", *BASIS},
-    "figures": {"records"},
+    "figures": {"records", "svg"},
     "analysis": {"tasks", "parameters", "records", "figures", "preferences.rewards"},
     "teaching": {"alignment", "analysis"},
 }

@@ -276,6 +276,8 @@ def _works(found: dict[str, Any], ahead: list[dict[str, str]]) -> bool:
 
 def plane_sentence(rows: list[dict[str, str]]) -> str:
     """Whether DPA's line may be set beside the policies for one trade-off each: only where their answers have one cap."""
+    if not rows:
+        return ""
     caps = {row["cap"] for row in rows if row["kind"] in ("dpa", "scalarisation")}
     if not {"dpa", "scalarisation"} <= {row["kind"] for row in rows}:
         return "One of the two was not measured."
