@@ -415,7 +415,7 @@ def budgets(results: Path, stages: dict[str, Any]) -> dict[str, str]:
     told = ", ".join(f"{tokens:,} (`{run}`)" for tokens, run in each)
     text = (
         f"Each aligned policy of the study was trained on {' or '.join(f'{n:,}' for n in own)} tokens. In the runs that are shown to learn "
-        f"({{ref}}`sec-learning`) methods had {told}, for rewards that are easier to learn. Compare each method with itself only: a "
+        f"({{ref}}`sec-learning`) methods had {told}, for rewards of their own. Compare each method with itself only: a "
         "difference that is not seen here may mean hardly any training."
     )
     return {"align_budgets": text}
