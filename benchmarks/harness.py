@@ -93,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def throughput() -> float:
         start = time.perf_counter()
-        row = bench.time(Arm("base", "base"), (ROWS, PROMPT_TOKENS, NEW_TOKENS))
+        (row,) = bench.time([Arm("base", "base")], (ROWS, PROMPT_TOKENS, NEW_TOKENS), random.Random())
         seconds = float(row["prefill_s"] + row["decode_s"])
         waited.append((time.perf_counter() - start - seconds) / seconds)
         return seconds

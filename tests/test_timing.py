@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from pathlib import Path
 from typing import Any
 
@@ -253,9 +254,11 @@ def asked(tiny: Path, tmp_path: Path, **changes: Any) -> ThroughputParameters:
     return ThroughputParameters(**(values | changes))
 
 
-def test_every_arm_is_timed_once_a_block_at_every_size(tiny: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("turn", [0, 1, 4])
+def test_every_arm_is_timed_once_a_block_at_every_size(tiny: Path, tmp_path: Path, turn: int) -> None:
     said: list[str] = []
-    record = stage.throughput(asked(tiny, tmp_path), tell=lambda rows, p: said.append(str(len(rows))) or "told")
+    p = asked(tiny, tmp_path, turn_tokens=turn)
+    record = stage.throughput(p, tell=lambda rows, p: said.append(str(len(rows))) or "told")
     found = frame(read_rows(tmp_path / "t" / "timings.jsonl", Timing))
     assert said == ["8"]  # the pilot's: 2 blocks of 2 at 2 sizes, before anything else
     assert list(dict.fromkeys(found["kind"])) == ["pilot", "policies", "self-check"]
@@ -270,6 +273,50 @@ def test_every_arm_is_timed_once_a_block_at_every_size(tiny: Path, tmp_path: Pat
     assert record.counts["completed"] == 2 and record.summary["energy_reason"]
     assert found["energy_j"].isna().all()  # none, never zero
     assert record.summary["ceilings"]["bytes_per_s"] > 0
+
+
+def test_policies_take_turns_and_keep_their_own_weights_and_tokens(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    def other(bench: stage.Bench) -> stage.Bench:
+        bench.weights["copy"] = {name: 1.5 * tensor for name, tensor in bench.weights["base"].items()}
+        return bench
+
+    bench = other(stage.Bench(asked(tiny, tmp_path, turn_tokens=2)))
+    alone = other(stage.Bench(asked(tiny, tmp_path)))
+    arms, shape, rng = [stage.Arm("base", "base"), stage.Arm("copy", "copy")], (3, 8, 7), random.Random(0)
+    seen: list[tuple[int, torch.Tensor]] = []
+    real = stage.Generation.go
+
+    def told(run: stage.Generation, model: Any, tokens: int) -> None:
+        before = run.left
+        real(run, model, tokens)
+        seen.append((before - run.left, run.tokens))
+
+    monkeypatch.setattr(stage.Generation, "go", told)
+    whole = {}
+    for arm in arms:
+        alone.time([arm], shape, rng)
+        whole[arm.name] = seen.pop()[1]
+    assert not torch.equal(whole["base"], whole["copy"])  # else it would not show whose weights were used
+    for _ in range(3):  # in either place of memory, and back
+        seen.clear()
+        first, second = bench.time(arms, shape, rng)
+        assert [tokens for tokens, _ in seen] == [2, 2, 2, 2, 2, 2, 1, 1]
+        assert {tuple(last.flatten().tolist()) for _, last in seen[-2:]} == {
+            tuple(own.flatten().tolist()) for own in whole.values()
+        }
+        assert min(first["prefill_s"], first["decode_s"], second["prefill_s"], second["decode_s"]) > 0
+        at = {name: own["model.embed_tokens.weight"].data_ptr() for name, own in bench.weights.items()}
+        bench.rotate()
+        assert {name: own["model.embed_tokens.weight"].data_ptr() for name, own in bench.weights.items()} == {
+            "base": at["copy"],
+            "copy": at["base"],
+        }
+        for name, own in bench.weights.items():
+            assert all(torch.equal(tensor, alone.weights[name][key]) for key, tensor in own.items())
 
 
 def test_an_interrupted_run_goes_on_with_the_block_that_is_not_complete(tiny: Path, tmp_path: Path) -> None:
@@ -300,14 +347,14 @@ def test_minutes_end_a_run_between_blocks(tiny: Path, tmp_path: Path, capsys: py
 def test_sizes_that_do_not_fit_are_left_out_and_named(
     tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = stage.timed_generation
+    real = stage.Generation.go
 
-    def small(model: Any, prompts: Any, *rest: Any, **named: Any) -> Any:
-        if prompts.shape[0] > 2:
+    def small(run: stage.Generation, model: Any, tokens: int) -> None:
+        if run.tokens.shape[0] > 2:
             raise RuntimeError("CUDA out of memory. Tried to allocate 1 GiB")
-        return real(model, prompts, *rest, **named)
+        real(run, model, tokens)
 
-    monkeypatch.setattr(stage, "timed_generation", small)
+    monkeypatch.setattr(stage.Generation, "go", small)
     record = stage.throughput(asked(tiny, tmp_path))
     assert record.summary["too_large"] == [3] and record.counts["too_large"] == 1
     assert {row.batch_size for row in read_rows(tmp_path / "t" / "timings.jsonl", Timing)} == {1}

@@ -393,6 +393,9 @@ class ThroughputParameters(Parameters):
     batch_sizes: list[BatchSize] = Field([8], min_length=1, description="rows decoded together")
     prompt_tokens: int = Field(128, ge=1, description="tokens of each prompt")
     new_tokens: int = Field(20, ge=2, description="tokens decoded for each row, stopping ignored")
+    turn_tokens: int = Field(
+        0, ge=0, description="tokens a row that a policy decodes before the next one's turn; 0 for all of them"
+    )
     cache: Literal["dynamic", "static"] = Field("dynamic", description="keys and values: grown, or of fixed size")
     margin: float = Field(0.02, gt=0, lt=1, description="equivalence margin of the ratio of tokens/s (TOST)")
     foreign_cpu_limit: float = Field(

@@ -127,7 +127,8 @@ class Timing(Row):
     Attributes:
         policy: what was timed; of a self-check `<n>a` and `<n>b`, of a control its name.
         kind: `policies` (controls among them), `pilot`, or `self-check`.
-        block, position: the block and the policy's place in its random order.
+        block, position: the block and the policy's place in its random order; where policies take turns, whose order is drawn anew
+            each round, only the row's.
         prefill_s: seconds until the first token of the batch (prompt processing).
         decode_s: seconds for the remaining `new_tokens - 1` steps.
         load_1min: the machine's load average when the repetition began; `foreign_cpu`: share of CPU time used by other processes.

@@ -4,6 +4,11 @@ The same architecture in the same precision runs the same kernels, so at forced 
 second; that is tested, not assumed. All policies share one model object: weights are swapped in place, so that only values differ.
 Within a block every policy is timed once at every shape, in random order; the block is the replicate.
 
+A machine that is shared, or that clocks up and down, is now faster and now slower for seconds at a time, and a timing of seconds has that
+in it. With `turn_tokens` policies take turns of a few tokens instead, in an order drawn anew each round, and such a change meets all of
+them. On a CPU the model then uses each policy's weights where they lie, for copying would take longer than a token; they change places
+after every block, so that a place that happens to be faster favours nobody.
+
 Formulas: prefill tokens/s = batch * prompt_tokens / prefill_s; decode tokens/s = batch * (new_tokens - 1) / decode_s, the first token
 coming out of prefill. Prompt tokens are never counted as output.
 
@@ -91,6 +96,7 @@ class Bench:
     def __init__(self, parameters: ThroughputParameters) -> None:
         self.parameters = parameters
         self.model, self.weights = load_all(parameters)
+        self.by_turns = parameters.turn_tokens > 0
         self.meter = Meter(self.model.device)
         self._adapted: dict[str, Any] = {}
 
@@ -98,8 +104,23 @@ class Bench:
         """The model with an arm's weights in it."""
         if not arm.merged:
             return self._unmerged(arm.weights)
-        swap(self.model, self.weights[arm.weights])  # even if they are there: every arm comes after a copy
+        if self.by_turns and self.model.device.type == "cpu":
+            point(self.model, self.weights[arm.weights])
+        else:
+            swap(self.model, self.weights[arm.weights])  # even if they are there: every arm comes after a copy
         return self.model
+
+    def rotate(self) -> None:
+        """Move every policy's weights into the memory of the policy before it, where the model uses them there."""
+        if not self.by_turns or self.model.device.type != "cpu":
+            return
+        homes = list({id(own): own for own in self.weights.values()}.values())  # policies without adapters share theirs
+        places = {id(own): place for place, own in enumerate(homes)}
+        first = {name: tensor.clone() for name, tensor in homes[0].items()}
+        for into, out in zip(homes, [*homes[1:], first], strict=True):
+            for name, tensor in into.items():
+                tensor.copy_(out[name])
+        self.weights = {policy: homes[places[id(own)] - 1] for policy, own in self.weights.items()}
 
     def _unmerged(self, policy: str) -> Any:
         from peft import PeftModel
@@ -120,29 +141,46 @@ class Bench:
             self.model.device
         )
 
-    def time(self, arm: Arm, shape: tuple[int, int, int]) -> dict[str, Any]:
-        """Time one arm at one shape and say what else went on meanwhile."""
+    def time(self, arms: Sequence[Arm], shape: tuple[int, int, int], rng: random.Random) -> list[dict[str, Any]]:
+        """Time arms at one shape, in turns, and say what else went on meanwhile.
+
+        Args:
+            arms: whose turns come in an order drawn anew each round.
+            shape: rows, prompt tokens, new tokens.
+        """
         rows, prompt_tokens, new_tokens = shape
-        new_tokens += max(1, round(arm.longer * new_tokens)) if arm.longer else 0
-        model, prompts = self.ready(arm), self.prompts(rows, prompt_tokens)
+        prompts, static = self.prompts(rows, prompt_tokens), self.parameters.cache == "static"
+        runs = []
+        for arm in arms:
+            tokens = new_tokens + (max(1, round(arm.longer * new_tokens)) if arm.longer else 0)
+            runs.append(Generation(prompts, tokens, static=static, delay=arm.delay))
+        joules: list[list[float | None]] = [[] for _ in arms]
         load_1min, before = os.getloadavg()[0], _cpu_seconds()
-        with self.meter.window() as window:
-            prefill_s, decode_s = timed_generation(
-                model, prompts, new_tokens, static=self.parameters.cache == "static", delay=arm.delay
-            )
-        return dict(
-            policy=arm.name,
-            batch_size=rows,
-            prompt_tokens=prompt_tokens,
-            new_tokens=new_tokens,
-            prefill_s=prefill_s,
-            decode_s=decode_s,
+        while left := [place for place, run in enumerate(runs) if run.left]:
+            for place in rng.sample(left, len(left)):
+                model = self.ready(arms[place])
+                with self.meter.window() as window:
+                    runs[place].go(model, self.parameters.turn_tokens or runs[place].left)
+                joules[place].append(window.joules)
+        told = dict(
             load_1min=load_1min,
             foreign_cpu=round(_foreign_share(before, _cpu_seconds()), 4),
-            energy_j=window.joules,
             clock_mhz=self.meter.clock_mhz(),
             temperature_c=self.meter.temperature_c(),
         )
+        return [
+            dict(
+                policy=arm.name,
+                batch_size=rows,
+                prompt_tokens=prompt_tokens,
+                new_tokens=run.new_tokens,
+                prefill_s=run.prefill_s,
+                decode_s=run.decode_s,
+                energy_j=None if None in spent else sum(each or 0.0 for each in spent),
+                **told,
+            )
+            for arm, run, spent in zip(arms, runs, joules, strict=True)
+        ]
 
 
 def throughput(
@@ -238,7 +276,7 @@ def plan(parameters: ThroughputParameters, bench: Bench) -> tuple[list[Plan], li
         shape = (rows, parameters.prompt_tokens, parameters.new_tokens)
         try:
             for arm in own if len(own) > len(names) else own[:1]:
-                bench.time(arm, shape)  # a new shape takes longer once
+                bench.time([arm], shape, random.Random())  # a new shape takes longer once
         except RuntimeError as error:
             if not should_reduce_batch_size(error):
                 raise
@@ -252,7 +290,7 @@ def plan(parameters: ThroughputParameters, bench: Bench) -> tuple[list[Plan], li
     plans = [Plan("pilot", [Arm("a", base), Arm("b", base)], shapes, parameters.pilot_blocks)]
     plans.append(Plan("policies", own, shapes, parameters.blocks))
     if copies:  # last: where minutes are few they are the policies'
-        bench.time(copies[0], SELF_CHECK)
+        bench.time(copies[:1], SELF_CHECK, random.Random())
         plans.append(Plan("self-check", copies, [SELF_CHECK], parameters.blocks))
     return plans, too_large
 
@@ -313,69 +351,105 @@ def swap(model: PreTrainedModel, weights: Mapping[str, torch.Tensor]) -> None:
     synchronise(model.device)  # before energy is read
 
 
-def timed_generation(
-    model: PreTrainedModel, prompts: torch.Tensor, new_tokens: int, *, static: bool = False, delay: float = 0.0
-) -> tuple[float, float]:
-    """Greedy decoding of exactly `new_tokens` tokens a row, timed in two parts.
+def point(model: PreTrainedModel, weights: Mapping[str, torch.Tensor]) -> None:
+    """Let the shared model use a policy's weights where they lie, which takes no time."""
+    for name, parameter in model.named_parameters():
+        parameter.data = weights[name]
+
+
+class Generation:
+    """Greedy decoding of exactly `new_tokens` tokens a row, at once or in turns, timed in two parts.
 
     Args:
-        model: the model.
         prompts: token ids of shape (batch, prompt_tokens), no padding.
         new_tokens: tokens a row, stop tokens ignored.
         static: keep keys and values in a cache of fixed size.
         delay: sleep after each step for this share of its time (a control).
 
+    Attributes:
+        left: tokens a row still to be decoded.
+        prefill_s: seconds up to the first token.
+        decode_s: seconds for the others, so far.
+    """
+
+    def __init__(self, prompts: torch.Tensor, new_tokens: int, *, static: bool = False, delay: float = 0.0) -> None:
+        self.tokens, self.new_tokens, self.left = prompts, new_tokens, new_tokens
+        self.static, self.delay = static, delay
+        self.prefill_s = self.decode_s = 0.0
+        self._cache: Any = None
+
+    def go(self, model: PreTrainedModel, tokens: int) -> None:
+        """Decode that many more tokens a row, or what is left, the first one out of prefill."""
+        import torch
+
+        with torch.inference_mode():
+            synchronise(model.device)
+            last = time.perf_counter()
+            for _ in range(min(tokens, self.left)):
+                prefill = self._cache is None
+                self._step(model)
+                if self.delay and not prefill:
+                    synchronise(model.device)
+                    time.sleep(self.delay * (time.perf_counter() - last))
+                if prefill or self.delay:
+                    last = self._note(model, last, prefill)
+            self._note(model, last, False)
+
+    def _step(self, model: PreTrainedModel) -> None:
+        from transformers import DynamicCache, StaticCache
+
+        if self._cache is None:
+            rows, width = self.tokens.shape
+            self._cache = (
+                StaticCache(config=model.config, max_batch_size=rows, max_cache_len=width + self.new_tokens)
+                if self.static
+                else DynamicCache(config=model.config)
+            )
+        told = model(input_ids=self.tokens, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
+        self.tokens = told.logits[:, -1:].argmax(-1)
+        self.left -= 1
+
+    def _note(self, model: PreTrainedModel, since: float, prefill: bool) -> float:
+        synchronise(model.device)
+        now = time.perf_counter()
+        if prefill:
+            self.prefill_s += now - since
+        else:
+            self.decode_s += now - since
+        return now
+
+
+def timed_generation(model: PreTrainedModel, prompts: torch.Tensor, new_tokens: int) -> tuple[float, float]:
+    """Decode exactly `new_tokens` tokens a row at once; see `Generation`.
+
     Returns:
         (prefill seconds up to the first token, seconds for the others).
     """
-    import torch
-    from transformers import DynamicCache, StaticCache
-
-    rows, width = prompts.shape
-    cache = (
-        StaticCache(config=model.config, max_batch_size=rows, max_cache_len=width + new_tokens)
-        if static
-        else DynamicCache(config=model.config)
-    )
-
-    def step(tokens: torch.Tensor) -> torch.Tensor:
-        return (  # type: ignore[no-any-return]
-            model(input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1:].argmax(-1)
-        )
-
-    with torch.inference_mode():
-        synchronise(model.device)
-        start = time.perf_counter()
-        token = step(prompts)
-        synchronise(model.device)
-        first = last = time.perf_counter()
-        for _ in range(new_tokens - 1):
-            token = step(token)
-            if delay:
-                synchronise(model.device)
-                time.sleep(delay * (time.perf_counter() - last))
-                last = time.perf_counter()
-        synchronise(model.device)
-        end = time.perf_counter()
-    return first - start, end - first
+    run = Generation(prompts, new_tokens)
+    run.go(model, new_tokens)
+    return run.prefill_s, run.decode_s
 
 
 def run_block(part: Plan, bench: Bench, block: int) -> list[Timing]:
     """Time every arm once at every shape, in an order that block and seed decide.
 
     The rule for flags is fixed beforehand: where other processes used more than `foreign_cpu_limit` of the machine's CPU time during
-    the block, or during any repetition of more than a second, the whole block is flagged, for all arms together.
+    the block, or during any repetition of more than a second, the whole block is flagged, for all arms together. Repetitions in turns
+    share what was used meanwhile.
     """
     p = bench.parameters
-    pairs = [(arm, shape) for arm in part.arms for shape in part.shapes]
-    order = random.Random(f"block/{p.seed}/{part.kind}/{block}").sample(pairs, len(pairs))
+    rng = random.Random(f"block/{p.seed}/{part.kind}/{block}")
+    arms = rng.sample(list(part.arms), len(part.arms))
+    groups = [arms] if bench.by_turns else [[arm] for arm in arms]
+    order = [(group, shape) for group in groups for shape in part.shapes]
     before = _cpu_seconds()
-    rows = [bench.time(arm, shape) for arm, shape in order]
+    rows = [row for group, shape in rng.sample(order, len(order)) for row in bench.time(group, shape, rng)]
     # The kernel counts in hundredths of a second: over a short repetition its share says little, over the block it does.
     share = _foreign_share(before, _cpu_seconds())
     flagged = share > p.foreign_cpu_limit or any(
         row["foreign_cpu"] > p.foreign_cpu_limit and row["prefill_s"] + row["decode_s"] > LONG_S for row in rows
     )
+    bench.rotate()
     return [
         Timing(**row, kind=part.kind, block=block, position=position, flagged=flagged)
         for position, row in enumerate(rows)
