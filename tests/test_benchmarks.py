@@ -231,3 +231,40 @@ def test_a_small_sweep_is_planned_and_becomes_the_chapters_tables(tmp_path: Path
     sentence = measuring.answers(tmp_path)["measured_workflow"]
     assert "costs 4.2 s beside its work" in sentence and "A sweep of 4 cells" in sentence and "None" not in sentence
     assert "`python benchmarks/workflow.py`" in measuring.answers(tmp_path / "nothing")["measured_workflow"]
+
+
+def test_the_scatter_of_equal_policies_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    import numpy as np
+    import pandas as pd
+
+    monkeypatch.setitem(sys.modules, "script_turns", sys)
+    turns = load("turns", "benchmarks")
+    # a block's own pace and a policy's own place are no scatter; what is left of the logarithms is +-0.01 in every cell
+    logs = np.array([[0.01, -0.01], [-0.01, 0.01]]) + np.array([[0.3], [1.2]]) + np.array([[0.05, -0.02]])
+    cells = [(block, policy) for block in range(2) for policy in range(2)]
+    table = pd.DataFrame([{"block": b, "policy": p, "seconds": math.exp(logs[b, p])} for b, p in cells])
+    assert turns.scatter(table) == (pytest.approx(0.02), 1)  # sqrt(4 * 0.01 ** 2 / 1)
+    rng = np.random.default_rng(0)
+    spread = {"whole": 0.1, "turns": 0.02}
+    made = [
+        {"way": way, "block": b, "policy": p, "seconds": math.exp(rng.normal(b, sd))}
+        for way, sd in spread.items()
+        for b in range(40)
+        for p in range(6)
+    ]
+    found = turns.compare(pd.DataFrame(made))
+    assert found["ratio"]["low"] < 5 < found["ratio"]["high"] and found["ratio"]["low"] > 4
+    assert found["seconds"]["low"] < 1 < found["seconds"]["high"]
+
+
+def test_what_turns_bring_is_told_by_its_interval(tmp_path: Path) -> None:
+    def told(low: float, high: float) -> str:
+        one = {"whole": 0.1, "turns": 0.02, "ratio": {"ratio": (low * high) ** 0.5, "low": low, "high": high}}
+        one["seconds"] = {"ratio": 1.1, "low": 0.9, "high": 1.3}
+        found = {"found": {"1": one}, "copies": 8, "provenance": {"cores": 2, "hardware": "a processor"}}
+        (tmp_path / "turns.json").write_text(json.dumps(found))
+        return str(measuring.answers(tmp_path)["measured_turns"])
+
+    assert "at 1 row by 10.0 % whole and 2.0 % in turns (less in turns: × 5.0 [4.2 to 6.0])" in told(4.2, 6.0)
+    assert "× 1.100 [0.900 to 1.300] at 1" in told(4.2, 6.0)
+    assert "(more in turns: × 0.5" in told(0.4, 0.6) and "(no difference seen: " in told(0.8, 1.2)

@@ -750,6 +750,8 @@ def test_notes_follow_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
     assert study_notes.unrewarded({}) == "No control without rewards was measured beside them."
     accepted = [{"policy": "d", "alpha": "1.0"}, {"policy": "x", "alpha": "0.7"}, {"policy": "y", "alpha": "0.98"}]
     assert study_notes.acceptance(accepted, "d") == "It lies between 70.0\u00a0% (`x`) and 98.0\u00a0% (`y`)."
+    assert study_notes.order("0").startswith("in random order") and "in turns of one token" in study_notes.order("1")
+    assert "in turns of 4 tokens" in study_notes.order("4")
     front = {"policies": {"x": {"on_front": {"estimate": 0.7}}, "y": {"on_front": {"estimate": 0.01}}}}
     assert "`x` 70\u00a0%" in study_notes.front(front) and "`y`" not in study_notes.front(front)
 

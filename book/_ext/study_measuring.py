@@ -11,6 +11,7 @@ import study_tables as tables
 COMMANDS = {
     "generation": "python benchmarks/generation.py --problems ds1000.jsonl.gz --vllm ENVIRONMENT",
     "harness": "python benchmarks/harness.py",
+    "turns": "python benchmarks/turns.py",
     "coverage": "python benchmarks/coverage.py",
     "workflow": "python benchmarks/workflow.py",
     "planning": "python benchmarks/workflow.py",
@@ -69,6 +70,16 @@ def harness(found: dict[str, Any]) -> tables.Table:
     for key, words in HARNESS.items():
         one = found["found"][key]
         table.append([words, f"{one['ratio']:.4f}", f"{one['low']:.4f} to {one['high']:.4f}"])
+    return table
+
+
+def turns(found: dict[str, Any]) -> tables.Table:
+    """How far the seconds of equal policies scatter within a block, both ways."""
+    table = [["Rows a batch", "Whole answers", "In turns", "Ratio", "95 % interval"]]
+    for rows, one in found["found"].items():
+        ratio = one["ratio"]
+        scatter = [f"{100 * one[way]:.1f} %" for way in ("whole", "turns")]
+        table.append([rows, *scatter, f"{ratio['ratio']:.1f}", f"{ratio['low']:.1f} to {ratio['high']:.1f}"])
     return table
 
 
@@ -174,6 +185,23 @@ def _workflow_sentence(found: dict[str, Any]) -> str:
     return f"{text}."
 
 
+def _turns_sentence(found: dict[str, Any]) -> str:
+    """By how much turns narrow the scatter, and what they do to the pace itself."""
+    where, parts, paces = found["provenance"], [], []
+    for rows, one in found["found"].items():
+        ratio, pace = one["ratio"], one["seconds"]
+        word = "less in turns" if ratio["low"] > 1 else "more in turns" if ratio["high"] < 1 else "no difference seen"
+        parts.append(
+            f"at {rows} row{'' if rows == '1' else 's'} by {100 * one['whole']:.1f} % whole and {100 * one['turns']:.1f} % in turns "
+            f"({word}: × {ratio['ratio']:.1f} [{ratio['low']:.1f} to {ratio['high']:.1f}])"
+        )
+        paces.append(f"× {pace['ratio']:.3f} [{pace['low']:.3f} to {pace['high']:.3f}] at {rows}")
+    return (
+        f"On {where['cores']} cores of {where['hardware']} the seconds of {found['copies']} copies of one policy differ within a block "
+        f"{'; '.join(parts)}. The seconds themselves, in turns over whole: {', '.join(paces)}."
+    )
+
+
 def answers(folder: Path) -> dict[str, str]:
     """A sentence that answers each of the chapter's questions, by the name that the page gives it."""
     told = {f"measured_{name}": f"Not measured here: `{command}`." for name, command in COMMANDS.items()}
@@ -189,6 +217,8 @@ def answers(folder: Path) -> dict[str, str]:
         found = json.loads(path.read_text(encoding="utf-8"))["found"]
         worst = max(found[key]["high"] - 1 for key in HARNESS)
         told["measured_harness"] = f"At the upper ends of the intervals {100 * worst:.1f} % of what it measures."
+    if (path := folder / "turns.json").exists():
+        told["measured_turns"] = _turns_sentence(json.loads(path.read_text(encoding="utf-8")))
     if (path := folder / "coverage.csv").exists():
         shares = [float(row["coverage"]) for row in tables.read(path)]
         held = sum(0.93 <= share <= 0.97 for share in shares)
@@ -205,7 +235,7 @@ def answers(folder: Path) -> dict[str, str]:
 
 def stage(folder: Path, source: Path) -> None:
     """Write the chapter's tables into `source/_results/benchmarks`; a missing one names the command that makes it."""
-    made = {"generation": generation, "harness": harness, "workflow": workflow, "planning": planning}
+    made = {"generation": generation, "harness": harness, "turns": turns, "workflow": workflow, "planning": planning}
     made |= {"costs": costs, "costs_elsewhere": costs_elsewhere}
     for name, command in COMMANDS.items():
         table: tables.Table = [["Missing", "Command"], [name, f"`{command}`"]]

@@ -269,6 +269,17 @@ def padded(summary: Summary) -> str:
     )
 
 
+def order(turn_tokens: str) -> str:
+    """How policies are timed within a block, by the throughput stage's `turn_tokens`."""
+    if turn_tokens == "0":
+        return "in random order, so that drift of the machine meets all alike"
+    tokens = "one token" if turn_tokens == "1" else f"{turn_tokens} tokens"
+    return (
+        f"in turns of {tokens}, whose order is drawn anew each round, so that a few seconds in which the machine is slow meet all alike "
+        "({ref}`how much that brings <sec-turns>`)"
+    )
+
+
 def one_family(families: int | None) -> str:
     """What one family of problems is worth in pass rate."""
     if not families:

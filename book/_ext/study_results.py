@@ -135,6 +135,7 @@ def _settings(results: Results) -> dict[str, str]:
     text = {key: ", ".join(values) for key, values in found.items()}
     if "throughput_margin" in text:
         text["throughput_margin"] = f"{100 * float(text['throughput_margin']):g}\u00a0%"
+    text["throughput_order"] = study_notes.order(text.get("throughput_turn_tokens", "0"))
     setting = results.summary.get("throughput_setting", {})
     return text | {f"throughput_{key}": str(setting[key]) for key in ("blocks", "excluded_blocks") if key in setting}
 
