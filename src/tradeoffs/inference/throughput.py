@@ -96,7 +96,7 @@ class Bench:
     def __init__(self, parameters: ThroughputParameters) -> None:
         self.parameters = parameters
         self.model, self.weights = load_all(parameters)
-        self.by_turns = parameters.turn_tokens > 0
+        self.in_place = parameters.turn_tokens > 0 and self.model.device.type == "cpu"
         self.meter = Meter(self.model.device)
         self._adapted: dict[str, Any] = {}
 
@@ -104,16 +104,14 @@ class Bench:
         """The model with an arm's weights in it."""
         if not arm.merged:
             return self._unmerged(arm.weights)
-        if self.by_turns and self.model.device.type == "cpu":
+        if self.in_place:
             point(self.model, self.weights[arm.weights])
         else:
             swap(self.model, self.weights[arm.weights])  # even if they are there: every arm comes after a copy
         return self.model
 
     def rotate(self) -> None:
-        """Move every policy's weights into the memory of the policy before it, where the model uses them there."""
-        if not self.by_turns or self.model.device.type != "cpu":
-            return
+        """Move every policy's weights into the memory of the policy before it."""
         homes = list({id(own): own for own in self.weights.values()}.values())  # policies without adapters share theirs
         places = {id(own): place for place, own in enumerate(homes)}
         first = {name: tensor.clone() for name, tensor in homes[0].items()}
@@ -439,8 +437,7 @@ def run_block(part: Plan, bench: Bench, block: int) -> list[Timing]:
     """
     p = bench.parameters
     rng = random.Random(f"block/{p.seed}/{part.kind}/{block}")
-    arms = rng.sample(list(part.arms), len(part.arms))
-    groups = [arms] if bench.by_turns else [[arm] for arm in arms]
+    groups = [part.arms] if p.turn_tokens else [[arm] for arm in part.arms]
     order = [(group, shape) for group in groups for shape in part.shapes]
     before = _cpu_seconds()
     rows = [row for group, shape in rng.sample(order, len(order)) for row in bench.time(group, shape, rng)]
@@ -449,7 +446,8 @@ def run_block(part: Plan, bench: Bench, block: int) -> list[Timing]:
     flagged = share > p.foreign_cpu_limit or any(
         row["foreign_cpu"] > p.foreign_cpu_limit and row["prefill_s"] + row["decode_s"] > LONG_S for row in rows
     )
-    bench.rotate()
+    if bench.in_place:
+        bench.rotate()
     return [
         Timing(**row, kind=part.kind, block=block, position=position, flagged=flagged)
         for position, row in enumerate(rows)
