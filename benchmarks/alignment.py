@@ -1,6 +1,6 @@
 """What a trainer costs beyond the forward and backward pass that its batches need: tokens per second of both, side by side.
 
-A step counts from its begin until its checkpoint is written: sampling and rewards where the method samples while it trains (their share
+A step counts from its begin to the next one's, with its checkpoint where one is due: sampling and rewards where the method samples while it trains (their share
 is listed), forward and backward passes, the reference model's, the optimizer, logging. After each step its batches are passed forward
 and backward once through a copy of the model, scored positions only, by nothing but PyTorch; steps and bare passes so alternate and
 meet the same state of the machine. PPO passes over a batch four times, and so do its bare passes.
@@ -128,7 +128,8 @@ def metered(meter: Meter) -> Iterator[None]:
     """Within this context every trainer's steps are timed."""
     from trl import GRPOTrainer, RLOOTrainer
 
-    run, step_begin, look = common.guard, common.StepLog.on_step_begin, ppo.look
+    run, look = common.guard, ppo.look
+    step_begin, train_end = common.StepLog.on_step_begin, common.StepLog.on_train_end
     sample, save = ppo._Learner.sample, ppo._Checkpoints.save
 
     def watch(trainer: Any) -> None:
@@ -141,12 +142,15 @@ def metered(meter: Meter) -> Iterator[None]:
 
         trainer.compute_loss = noting
 
-    def on_step_begin(self: Any, *given: Any, **named: Any) -> None:
+    def on_step_begin(self: Any, *given: Any, model: Any, **named: Any) -> None:
+        if meter.batches:
+            meter.end(model)
         meter.begin()
-        step_begin(self, *given, **named)
+        step_begin(self, *given, model=model, **named)
 
-    def on_save(self: Any, *_: Any, model: Any, **__: Any) -> None:
+    def on_train_end(self: Any, *given: Any, model: Any, **named: Any) -> None:
         meter.end(model)
+        train_end(self, *given, model=model, **named)
 
     def first(self: Any, *given: Any) -> Any:
         meter.begin()
@@ -166,7 +170,7 @@ def metered(meter: Meter) -> Iterator[None]:
     with (
         mock.patch.object(common, "guard", watch),
         mock.patch.object(common.StepLog, "on_step_begin", on_step_begin),
-        mock.patch.object(common.StepLog, "on_save", on_save),
+        mock.patch.object(common.StepLog, "on_train_end", on_train_end),
         mock.patch.object(ppo._Learner, "sample", first),
         mock.patch.object(ppo, "look", looking),
         mock.patch.object(ppo._Checkpoints, "save", last),

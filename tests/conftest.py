@@ -41,6 +41,12 @@ def grading_python() -> Path:
         pytest.skip(str(error))
 
 
+@pytest.fixture
+def saved_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training in this process leaves a checkpoint after every step, however short, so that a test can kill it anywhere."""
+    monkeypatch.setattr("tradeoffs.alignment.common.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+
+
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random two-layer Llama that stops now and then, with the embedded model's tokenizer and chat template."""

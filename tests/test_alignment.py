@@ -94,6 +94,7 @@ def test_dpo_starts_at_log_two(tiny: Path, tmp_path: Path) -> None:
     assert record.counts["completed"] == 1
 
 
+@pytest.mark.usefixtures("saved_every_step")
 def test_a_killed_run_resumes_to_the_same_adapter(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tradeoffs.alignment import common
 

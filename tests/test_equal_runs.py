@@ -20,6 +20,8 @@ from tradeoffs.alignment import align
 from tradeoffs.parameters import AlignParameters
 from tradeoffs.records import TrainingStep, read_rows
 
+pytestmark = pytest.mark.usefixtures("saved_every_step")
+
 HERE = Path(__file__).parent
 # Verbosity differs between any two responses of different length, so that even a random model has something to learn from.
 BASE: dict[str, Any] = dict(
@@ -178,6 +180,18 @@ def test_a_run_killed_at_its_second_step_goes_on_to_the_same_adapter(
         run(tiny, tmp_path / "cut", name)
     assert len(rows(tmp_path / "cut")) == 1
     assert_equal(once / name, run(tiny, tmp_path / "cut", name))
+
+
+def test_a_run_killed_before_it_was_time_for_a_checkpoint_begins_again_and_logs_no_step_twice(
+    tiny: Path, once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tradeoffs.alignment import common
+
+    monkeypatch.setattr(common, "SECONDS_BETWEEN_CHECKPOINTS", 1e9)
+    with killed_at(1):
+        run(tiny, tmp_path / "cut", "sft")
+    assert common.last_checkpoint(tmp_path / "cut") is None and len(rows(tmp_path / "cut")) == 1
+    assert_equal(once / "sft", run(tiny, tmp_path / "cut", "sft"))
 
 
 @pytest.mark.parametrize("name", METHODS)

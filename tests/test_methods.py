@@ -412,6 +412,7 @@ def test_parameters_that_do_not_fit_the_method_are_refused_by_name(changes: dict
         check(AlignParameters, changes)
 
 
+@pytest.mark.usefixtures("saved_every_step")
 @pytest.mark.parametrize(
     ("method", "good", "when"),
     [("ppo", 1, "step 2"), ("rloo", 1, "step 2"), ("rsft", 0, "before the first step of round 1")],

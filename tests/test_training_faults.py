@@ -55,6 +55,7 @@ def write(path: Path, lines: list[dict[str, Any]]) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("saved_every_step")
 def test_a_loss_that_is_no_number_names_step_and_sample_and_writes_no_checkpoint(tiny: Path, tmp_path: Path) -> None:
     model = broken(tiny, tmp_path / "model", "zebra")
     lines = [{"prompt": f"Say {word}.", "completion": word} for word in ("one", "two", "three", "zebra")]

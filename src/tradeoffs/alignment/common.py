@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 STRETCH = 8  # batches within which rows of similar length find each other
 
+# What a kill may cost. Writing weights and optimizer takes a fifth of a second, as long as many a step.
+SECONDS_BETWEEN_CHECKPOINTS = 10.0
+
 # TRL's names for what a step records -> ours
 LOGGED = {
     "loss": "loss",
@@ -159,7 +162,7 @@ def trainer_settings(parameters: AlignParameters, folder: Path, plan: Schedule) 
         lr_scheduler_type="constant" if plan.limit else "linear",  # with a limit `StepLog` lowers it
         warmup_steps=0 if plan.limit else plan.steps // 20,
         logging_steps=1,
-        save_steps=1,
+        save_strategy="no",  # `StepLog` says when
         save_total_limit=2,
         report_to="none",
         disable_tqdm=True,
@@ -187,7 +190,7 @@ def scored_positions_only() -> Iterator[None]:
 
 
 class StepLog(TrainerCallback):
-    """Append one `TrainingStep` an optimizer step, show progress, keep to a budget, and stop at what is no number.
+    """Append one `TrainingStep` an optimizer step, show progress, keep to a budget, save now and then, stop at what is no number.
 
     Args:
         path: `steps.jsonl`.
@@ -217,7 +220,7 @@ class StepLog(TrainerCallback):
         self.rows = [row for row in steps if row.round == round]
         self.offset = sum(row.round < round for row in steps)
         self.spent, self.counted = plan.spent, 0
-        self.began = time.perf_counter()
+        self.began = self.saved = time.perf_counter()
         self.seconds = 0.0
         self.bar: Any = None
 
@@ -249,6 +252,7 @@ class StepLog(TrainerCallback):
             size, start, unit = self.plan.steps, state.global_step, "step"
         self.bar = bar(total=size, initial=min(start, size), what=self.what, unit=unit)
         self._look(given["model"], state.global_step)
+        self.saved = time.perf_counter()
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
@@ -260,8 +264,15 @@ class StepLog(TrainerCallback):
                 group["lr"] = self.peak * self.left(state.global_step)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Stop the step's clock before anything is logged or saved."""
-        self.seconds = time.perf_counter() - self.began
+        """Stop the step's clock before anything is logged or saved, and say whether it is time to save."""
+        now = time.perf_counter()
+        self.seconds = now - self.began
+        # of several processes all must save or none, and their clocks differ
+        control.should_save = processes.count() > 1 or now - self.saved >= SECONDS_BETWEEN_CHECKPOINTS
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Count the time to the next checkpoint from here."""
+        self.saved = time.perf_counter()
 
     def on_log(
         self,
