@@ -1,9 +1,9 @@
 """What a trainer costs beyond the forward and backward pass that its batches need: tokens per second of both, side by side.
 
-A step counts from its begin to the next one's, with its checkpoint where one is due: sampling and rewards where the method samples while it trains (their share
-is listed), forward and backward passes, the reference model's, the optimizer, logging. After each step its batches are passed forward
-and backward once through a copy of the model, scored positions only, by nothing but PyTorch; steps and bare passes so alternate and
-meet the same state of the machine. PPO passes over a batch four times, and so do its bare passes.
+A step counts from its begin to the next one's, with its checkpoint where one is due: sampling and rewards where the method samples while
+it trains (their share is listed), forward and backward passes, the reference model's, the optimizer, logging. After each step its batches
+are passed forward and backward once through a copy of the model, scored positions only, by nothing but PyTorch; steps and bare passes so
+alternate and meet the same state of the machine. PPO passes over a batch four times, and so do its bare passes.
 
     python benchmarks/alignment.py --steps 8
 """
