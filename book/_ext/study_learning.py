@@ -20,10 +20,15 @@ import study_tables as tables
 
 COMMAND = "python benchmarks/learning.py"
 COST = "python benchmarks/alignment.py"
-CURVES = ("curves_imitation", "curves_selection", "curves_reinforcement")
-WATCHED = ("evaluations_imitation", "evaluations_reinforcement")
-FIGURES = ("learning", "price", "dial", "plane", *CURVES, *WATCHED)
-DATA = ("effects", "dial", "directions", "dominance", "plane", *CURVES, *WATCHED)
+CURVES = (
+    "curves_imitation",
+    "curves_selection",
+    "curves_reinforcement",
+    "evaluations_imitation",
+    "evaluations_reinforcement",
+)
+FIGURES = ("learning", "price", "dial", "plane", *CURVES)
+DATA = ("effects", "dial", "directions", "dominance", "plane", *CURVES)
 LEVEL = 0.05
 # had other settings before, which had shown nothing; and another measure of their objective
 TRIED_AGAIN, MEASURED_AGAIN = ("rsft", "rrhf", "ppo", "dpa", "rlvr"), ("dpa", "dpo-pairs")
