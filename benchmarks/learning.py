@@ -42,7 +42,17 @@ from tradeoffs.tasks.examples import held_out_examples
 
 DATA = Path(os.environ.get("TRADEOFFS_DATA", "../shared/data"))
 PAIRS = "alpaca-eval-pairs"
-ANGLES = [-90.0, -60.0, -45.0, -30.0, 0.0, 30.0, 45.0, 60.0, 90.0]  # what DPA is asked for afterwards
+ANGLES = [
+    -90.0,
+    -67.5,
+    -45.0,
+    -22.5,
+    0.0,
+    22.5,
+    45.0,
+    67.5,
+    90.0,
+]  # what DPA is asked for: what it was trained on, and between
 # Brief above all (-75 degrees): what methods are rewarded for here, but for SFT, RLVR and DPA. Length is measured without error, while the
 # reward model's helpfulness is not; small runs can show learning of the one sooner than of the other.
 WEIGHTS = [0.2588, -0.9659]
@@ -61,11 +71,12 @@ ONLINE = SAMPLED | dict(batch_size=16, learning_rate=1e-3)
 RUNS: dict[str, dict[str, Any]] = {
     "sft": dict(method="sft", domain="code", batch_size=4, token_budget=10_000, learning_rate=1e-3),
     "rsft": SAMPLED | dict(method="rsft", prompts=48, samples=8, token_budget=45_000),
-    # Every direction's answer to a prompt is chosen from the same seven. The cap leaves room for long ones: what is cut is never kept.
+    # Every direction's answer to a prompt is chosen from the same 25. The cap leaves room for long ones: what is cut is never kept. Some
+    # 300 steps, eleven passes: answers are learnt by heart first, what a direction means later.
     "dpa": SAMPLED
-    | dict(method="dpa", instructions="code-alpaca-2k", prompts=240, samples=1, angles_per_prompt=7)
-    | dict(angles=[-90.0, -60.0, -30.0, 0.0, 30.0, 60.0, 90.0], max_new_tokens=120, max_length=220)
-    | dict(batch_size=28, token_budget=800_000, learning_rate=3e-3),
+    | dict(method="dpa", instructions="code-alpaca-2k", prompts=200, samples=5, angles_per_prompt=5)
+    | dict(angles=[-90.0, -45.0, 0.0, 45.0, 90.0], max_new_tokens=120, max_length=220)
+    | dict(batch_size=40, token_budget=1_700_000, learning_rate=3e-3),
     "dpo": SAMPLED | dict(method="dpo", batch_size=4, learning_rate=1e-3),
     # on real pairs, judged by pairs beyond the first 200; they are long: two at a time take half the memory
     "dpo-pairs": dict(method="dpo", preferences=PAIRS, data_limit=200)
@@ -90,7 +101,7 @@ FAMILIES = {
     "reinforcement": ("ppo", "rloo", "rlvr"),
 }
 HELD_OUT = {"code": 32, "general": 40}
-SAMPLES = 4  # responses to each
+SAMPLES = 4  # responses to each; to each direction twice as many, since directions are compared with each other
 EVALUATIONS = 5  # while a policy trains
 PAIRS_TOLD = ("seeds", "true", "shuffled", "difference", "low", "high")
 STEERED, BRIEFLY = (
@@ -114,7 +125,7 @@ class Outcome(Row):
 
 def settings(run: str) -> str:
     """Digest of everything that decides a run's numbers but the seed: rows made with other settings are not used."""
-    told = [RUNS.get(run, run), STARTS[start_of(run)], held_out(run), SAMPLES]
+    told = [RUNS.get(run, run), STARTS[start_of(run)], held_out(run), samples(run)]
     if run == "start-code":  # measured as the policies are that start from it
         told.append([RUNS["rlvr"][name] for name in ("temperature", "max_new_tokens")])
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
@@ -128,6 +139,11 @@ def start_of(run: str) -> str:
 def held_out(run: str) -> dict[str, int]:
     """How many prompts of each domain a run is measured on."""
     return HELD_OUT | ({"code": 64} if start_of(run) == "start-code" else {})
+
+
+def samples(run: str) -> int:
+    """How many responses to each prompt a run is measured on."""
+    return 2 * SAMPLES if run == "dpa" else SAMPLES
 
 
 def measured(kept: Path) -> list[Outcome]:
@@ -180,7 +196,7 @@ def outcomes(p: AlignParameters, run: str, start: Policy, of: Judges) -> Iterato
             examples,
             of,
             angle=angle,
-            samples=SAMPLES,
+            samples=samples(run),
             temperature=p.temperature,
             max_new_tokens=p.max_new_tokens,
             seed=p.seed,
@@ -373,14 +389,17 @@ def summarise(kept: Path) -> None:
     write_text(kept / "pairs.json", json.dumps({k: v for k, v in ahead.items() if k in PAIRS_TOLD}, indent=1) + "\n")
     dpa = rows[(rows["run"] == "dpa") & ~rows["shuffled"]]
     if len(dpa):
-        matrix, turned = learning.directions(dpa), learning.dial(dpa)
+        # whether it works is judged by the directions that it was trained on; those between are shown beside them
+        own = dpa[dpa["angle"].isin(trained)]
+        matrix, turned = learning.directions(own), learning.dial(dpa)
         control = learning.dial(rows[(rows["run"] == "dpa") & rows["shuffled"]])
         if len(control) == len(turned):
             turned = turned.join(control.drop(columns="angle").add_prefix("shuffled_"))
+        turned.insert(1, "trained", turned["angle"].isin(trained))
         write_text(kept / "dial.csv", turned.to_csv(index=False))
         write_text(kept / "directions.csv", matrix.to_csv(index_label="asked"))
-        write_text(kept / "dominance.csv", learning.dominance(dpa).to_csv(index=False))
-        write_text(kept / "monotone.json", json.dumps(learning.monotone(dpa) | {"trained": trained}) + "\n")
+        write_text(kept / "dominance.csv", learning.dominance(own).to_csv(index=False))
+        write_text(kept / "monotone.json", json.dumps(learning.monotone(own) | {"trained": trained}) + "\n")
         write_text(kept / "front.json", json.dumps(front(rows, dpa)) + "\n")
         if len(asked):
             columns = ["run", "seed", "angle", "words", "tokens", "helpfulness", "verbosity"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 import sys
@@ -210,8 +211,14 @@ def test_a_dial_that_works_is_monotone_and_served_best_by_its_own_prompts() -> N
     matrix = learning.directions(rows)
     # Along -45 degrees brevity counts, along 45 verbosity; along 0 all prompts serve alike here.
     assert matrix[-45.0].idxmax() == -45.0 and matrix[45.0].idxmax() == 45.0
-    margins = learning.dominance(rows).set_index("angle")["margin"]
+    found = learning.dominance(rows).set_index("angle")
+    margins = found["margin"]
     assert margins[-45.0] > 0 and margins[45.0] > 0 and margins[0.0] == pytest.approx(0)
+    # 13.5 points of verbosity lie between neighbours, and half a right angle makes each worth 0.7071
+    assert found["rival"][-45.0] == 0.0 and found["lead"][[-45.0, 45.0]].tolist() == pytest.approx(
+        [13.5 * 0.5**0.5] * 2
+    )
+    assert found["best_prompt"][[-45.0, 45.0]].tolist() == [-45.0, 45.0]
 
 
 def test_a_dial_that_is_turned_the_wrong_way_is_not_called_monotone() -> None:
@@ -219,6 +226,33 @@ def test_a_dial_that_is_turned_the_wrong_way_is_not_called_monotone() -> None:
     found = learning.monotone(rows)
     assert not found["monotone"] and found["pooled"] == [-1.0, -1.0, -1.0] and found["ends"][2] < 0
     assert (learning.dominance(rows).set_index("angle")["margin"][[-45.0, 45.0]] < 0).all()
+
+
+def dial_told(folder: Path, rows: pd.DataFrame, trained: list[float]) -> str:
+    own = rows[rows["angle"].isin(trained)]
+    turned = learning.dial(rows)
+    turned.insert(1, "trained", turned["angle"].isin(trained))
+    turned.to_csv(folder / "dial.csv", index=False)
+    learning.dominance(own).to_csv(folder / "dominance.csv", index=False)
+    (folder / "monotone.json").write_text(json.dumps(learning.monotone(own) | {"trained": trained}))
+    return study_learning.dial_sentence(folder)
+
+
+def test_what_is_said_of_the_dial_follows_the_data(tmp_path: Path) -> None:
+    ends = [-45.0, 45.0]
+    told = dial_told(tmp_path, dial_rows(0.3), ends)
+    assert told.startswith("**The dial works.**") and "Of 2 directions, 2 are served best by their own prompt" in told
+    assert (
+        "trained on these directions alone; asked for others, it gives 52.5 at 0°" in told
+    )  # 50, seeds 0 to 2, keys 0 to 3
+    told = dial_told(tmp_path, dial_rows(0.3), [-45.0, 0.0, 45.0])  # at 0 all prompts serve alike
+    assert told.startswith("**The dial turns; that every direction is served best by its own prompt is not shown.**")
+    assert (
+        "Where another prompt does as well or better, it is ahead by 0.00 points (0°, the prompt for -45°; own less other 0.0 to 0.0)"
+        in told
+    )
+    assert "asked for others" not in told and ", of which 13.5 lie between -45° and 0°." in told
+    assert dial_told(tmp_path, dial_rows(-0.3), ends).startswith("**Not shown.**")
 
 
 def test_a_rank_correlation_of_noise_is_told_with_an_interval_that_holds_0() -> None:

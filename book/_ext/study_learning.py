@@ -8,6 +8,7 @@ that makes it.
 from __future__ import annotations
 
 import html
+import itertools
 import json
 import math
 import shutil
@@ -25,6 +26,7 @@ CURVES = (
     "curves_selection",
     "curves_reinforcement",
     "evaluations_imitation",
+    "evaluations_selection",
     "evaluations_reinforcement",
 )
 FIGURES = ("learning", "price", "dial", "plane", *CURVES)
@@ -240,8 +242,8 @@ def dial_sentence(folder: Path) -> str:
     if not rows or not ahead or not (folder / "monotone.json").exists():
         return ""
     found = json.loads((folder / "monotone.json").read_text(encoding="utf-8"))
-    means = ", ".join(f"{float(row['verbosity']):.1f} at {float(row['angle']):g}°" for row in rows)
-    text = f"Mean verbosity is {means}: " + (
+    trained = [row for row in rows if row.get("trained") != "False"]
+    text = f"Mean verbosity is {_turned(trained)}: " + (
         "it rises with every step of the angle"
         if found["monotone"]
         else "it does not rise with every step of the angle"
@@ -252,21 +254,50 @@ def dial_sentence(folder: Path) -> str:
         apart, least, most = found["ends"]
         text += f"Of the mean over seeds the correlation is {rho:.2f} ({low:.2f} to {high:.2f}, over prompts drawn again); the ends are "
         text += f"{apart:.1f} points apart ({least:.1f} to {most:.1f}, over seeds)" + (
-            ". " if least > 0 else ", so that a turn is not shown by its ends. "
+            _steepest(trained) if least > 0 else ", so that a turn is not shown by its ends. "
         )
-    if found.get("trained"):
-        text += f"It was trained on {', '.join(f'{angle:g}°' for angle in found['trained'])}. "
+    if between := [row for row in rows if row not in trained]:
+        text += f"It was trained on these directions alone; asked for others, it gives {_turned(between)}. "
     text += _beside_start(rows, _read(folder / "steered.csv"))
-    text = ("**The dial works.** " if _works(found, ahead) else "**Not shown.** ") + text
+    text = f"**{_verdict(found, ahead)}** {text}"
     own = [row for row in ahead if float(row["best_prompt"]) == float(row["angle"])]
     text += f"Of {len(ahead)} directions, {len(own)} are served best by their own prompt"
     if len(found["spearman"]) < 2:
         better = sum(float(row["margin"]) > 0 for row in ahead)
         return f"{text}, and {better} better by it than by the others on average; one seed gives no interval."
     clear = [row for row in ahead if row["low"] and float(row["low"]) > 0]
+    text += f"; {len(clear)} are served better by it than by the others on average, their intervals being above zero."
+    if behind := [row for row in ahead if row not in own and row.get("lead")]:
+        text += " Where another prompt does as well or better, it is ahead by " + " and ".join(
+            f"{abs(float(row['lead'])):.2f} points ({float(row['angle']):g}°, the prompt for {float(row['rival']):g}°; own less other "
+            f"{float(row['lead_low']):.1f} to {float(row['lead_high']):.1f})"
+            for row in behind
+        )
+        text += "."
+    return text
+
+
+def _turned(rows: list[dict[str, str]]) -> str:
+    return ", ".join(f"{float(row['verbosity']):.1f} at {float(row['angle']):g}°" for row in rows)
+
+
+def _steepest(rows: list[dict[str, str]]) -> str:
+    """Where the dial turns most, to end a sentence on how far it turns."""
+    steps = [(float(b["verbosity"]) - float(a["verbosity"]), a, b) for a, b in itertools.pairwise(rows)]
+    most, a, b = max(steps, key=lambda step: step[0])
     return (
-        f"{text}; {len(clear)} are served better by it than by the others on average, their intervals being above zero."
+        f", of which {most:.1f} lie between {float(a['angle']):g}° and {float(b['angle']):g}°. "
+        if len(steps) > 1
+        else ". "
     )
+
+
+def _verdict(found: dict[str, Any], ahead: list[dict[str, str]]) -> str:
+    if _works(found, ahead):
+        return "The dial works."
+    if found["monotone"] and len(found["spearman"]) > 1 and found["ends"][1] > 0:
+        return "The dial turns; that every direction is served best by its own prompt is not shown."
+    return "Not shown."
 
 
 def _works(found: dict[str, Any], ahead: list[dict[str, str]]) -> bool:

@@ -642,7 +642,7 @@ def evaluations(curves: pd.DataFrame) -> Figure:
                 axis.set_xlabel("tokens (thousands)")
         axes[row * len(labels)].set_ylabel(run)
     if runs:
-        _name_kinds(axes[0], set(curves["shuffled"]), gap=0.17)
+        _name_kinds(axes[len(labels) - 1], set(curves["shuffled"]), gap=0.17)  # a divergence begins at 0 below it
     return _settle(figure)
 
 
@@ -676,16 +676,22 @@ def dial(table: pd.DataFrame, matrix: pd.DataFrame) -> Figure:
     """Does the direction in the prompt move answers? Verbosity by angle, and the direction matrix.
 
     Args:
-        table: `tradeoffs.analysis.learning.dial`, and, where there is a control, its verbosity as `shuffled_verbosity`.
+        table: `tradeoffs.analysis.learning.dial`, with `trained`, whether the policy was trained on the direction, and, where there is a
+            control, its verbosity as `shuffled_verbosity`.
         matrix: `tradeoffs.analysis.learning.directions`.
     """
     figure, (left, right) = _figure(3.2, 2)
-    left.plot(table["angle"], table["verbosity"], "o-", color=BLUE, markersize=5, linewidth=1.4)
+    left.plot(table["angle"], table["verbosity"], "-", color=BLUE, linewidth=1.4)
+    for trained, own in table.groupby("trained"):
+        left.plot(
+            own["angle"], own["verbosity"], "o", color=BLUE, markersize=5, markerfacecolor=BLUE if trained else "white"
+        )
     if table["verbosity_low"].notna().all():
         left.fill_between(
             table["angle"], table["verbosity_low"], table["verbosity_high"], color=BLUE, alpha=0.2, linewidth=0
         )
-    left.set(xlabel="angle asked for (degrees)", ylabel="mean verbosity (0-100)", xticks=list(table["angle"]))
+    left.set(xlabel="angle asked for (degrees)", ylabel="mean verbosity (0-100)")
+    left.set_xticks(table["angle"], [f"{angle:g}" for angle in table["angle"]])
     if "shuffled_verbosity" in table:
         left.plot(table["angle"], table["shuffled_verbosity"], "o-", color=GREY, markersize=4, linewidth=1.2)
         _name_kinds(left, gap=0.1)

@@ -305,6 +305,8 @@ def c5(monotone: Mapping[str, Any], dial: pd.DataFrame, front: Mapping[str, Any]
     if dial.empty or not TURNED <= set(monotone):
         return missing("DPA's answers to five directions", f"{LEARNING} --methods dpa")
     rho = [float(value) for value in monotone["spearman"]]
+    if "trained" in dial:
+        dial = dial[dial["trained"]]
     first, last = dial.iloc[0], dial.iloc[-1]
     moved = "; ".join(
         f"{name} {first[name]:.1f} and {last[name]:.1f}" for name in ("verbosity", "tokens", "helpfulness")

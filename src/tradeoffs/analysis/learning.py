@@ -261,16 +261,26 @@ def directions(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def dominance(rows: pd.DataFrame) -> pd.DataFrame:
-    """How much better its own prompt serves each direction than the others do on average, a row an angle, with intervals over seeds."""
+    """How much better its own prompt serves each direction than the others do, a row an angle.
+
+    Returns:
+        `margin`: own prompt less the mean of the others, points of reward; `best_prompt`: the best of all; `rival`: the best of the others,
+        and `lead`: own prompt less that one. `_low` and `_high`: Student's 95 % interval over seeds (`low` and `high` of the margin).
+    """
     found = []
-    by_seed = {seed: directions(own) for seed, own in rows.groupby("seed")}
-    for angle in sorted(rows["angle"].unique()):
-        margins = [
-            float(matrix.loc[angle, angle] - matrix[angle].drop(index=angle).mean()) for matrix in by_seed.values()
-        ]
-        mean, low, high = mean_interval(margins)
-        best = float(directions(rows)[angle].idxmax())
-        found.append({"angle": float(angle), "margin": mean, "low": low, "high": high, "best_prompt": best})
+    by_seed = [directions(own) for _, own in rows.groupby("seed")]
+    pooled = directions(rows)
+    for angle in pooled.columns:
+        own, others = pooled.loc[angle, angle], pooled[angle].drop(index=angle)
+        rival = float(others.idxmax())
+        margins = [float(each.loc[angle, angle] - each[angle].drop(index=angle).mean()) for each in by_seed]
+        leads = [float(each.loc[angle, angle] - each.loc[rival, angle]) for each in by_seed]
+        found.append(
+            {"angle": float(angle)}
+            | dict(zip(("margin", "low", "high"), mean_interval(margins), strict=True))
+            | {"best_prompt": float(angle) if own > others[rival] else rival, "rival": rival}
+            | dict(zip(("lead", "lead_low", "lead_high"), mean_interval(leads), strict=True))
+        )
     return pd.DataFrame(found)
 
 
