@@ -268,17 +268,19 @@ def dominance(rows: pd.DataFrame) -> pd.DataFrame:
         and `lead`: own prompt less that one. `_low` and `_high`: Student's 95 % interval over seeds (`low` and `high` of the margin).
     """
     found = []
-    by_seed = [directions(own) for _, own in rows.groupby("seed")]
-    pooled = directions(rows)
-    for angle in pooled.columns:
-        own, others = pooled.loc[angle, angle], pooled[angle].drop(index=angle)
-        rival = float(others.idxmax())
-        margins = [float(each.loc[angle, angle] - each[angle].drop(index=angle).mean()) for each in by_seed]
-        leads = [float(each.loc[angle, angle] - each.loc[rival, angle]) for each in by_seed]
+    by_seed = [directions(own).to_numpy() for _, own in rows.groupby("seed")]
+    table = directions(rows)
+    pooled, angles = table.to_numpy(), [float(angle) for angle in table.index]
+    for n, angle in enumerate(angles):
+        others = [m for m in range(len(angles)) if m != n]
+        rival = max(others, key=lambda m: pooled[m, n])
+        margins = [float(each[n, n] - each[others, n].mean()) for each in by_seed]
+        leads = [float(each[n, n] - each[rival, n]) for each in by_seed]
+        best = n if pooled[n, n] > pooled[rival, n] else rival
         found.append(
-            {"angle": float(angle)}
+            {"angle": angle}
             | dict(zip(("margin", "low", "high"), mean_interval(margins), strict=True))
-            | {"best_prompt": float(angle) if own > others[rival] else rival, "rival": rival}
+            | {"best_prompt": angles[best], "rival": angles[rival]}
             | dict(zip(("lead", "lead_low", "lead_high"), mean_interval(leads), strict=True))
         )
     return pd.DataFrame(found)
