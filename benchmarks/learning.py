@@ -90,8 +90,11 @@ RUNS: dict[str, dict[str, Any]] = {
         method="rlvr", domain="code", samples=8, prompts=4096, batch_size=256, micro_batch=32, token_budget=1_600_000
     )
     | dict(max_new_tokens=32, temperature=1.0, beta=0.02, learning_rate=1e-3),
+    # DPA's cap, a fifth of its responses, since it has five directions, and about as many passes over what is kept
     **{
-        name: SAMPLED | dict(method="scalarization", weights=v, prompts=48, samples=8, token_budget=45_000)
+        name: SAMPLED
+        | dict(method="scalarization", weights=v, instructions="code-alpaca-2k", prompts=100, samples=10)
+        | dict(max_new_tokens=120, max_length=220, batch_size=8, token_budget=175_000)
         for name, v in FIXED.items()
     },
 }
@@ -155,7 +158,8 @@ def parameters(run: str, seed: int, shuffled: bool, work: Path) -> AlignParamete
     """The parameters of one run."""
     given = RUNS[run] | {"seed": seed, "shuffle_rewards": shuffled, "out": str(folder(work, run, seed, shuffled))}
     # evaluations change nothing that is trained: they are not among the settings
-    given |= sources(run) | {"workers": max(2, (os.cpu_count() or 2) // 4), "evaluations": EVALUATIONS}
+    given |= sources(run) | {"workers": max(2, (os.cpu_count() or 2) // 4)}
+    given |= {"evaluations": 0 if run in FIXED else EVALUATIONS}
     if run != "sft":
         given["start"] = str(work / start_of(run) / "adapter")
     return AlignParameters(**given)
@@ -449,7 +453,8 @@ def plane_points(rows: pd.DataFrame, turned: pd.DataFrame, turned_start: pd.Data
     """DPA's directions, the scalarised policies and the start policy, under both caps, in the plane of both attributes."""
     cap = {run: given.get("max_new_tokens") for run, given in RUNS.items()} | {"start": SAMPLED["max_new_tokens"]}
     both = ["helpfulness", "verbosity"]
-    turned = turned[[name for name in turned if not name.startswith("shuffled_")]]
+    own = [name for name in turned if name != "trained" and not name.startswith("shuffled_")]
+    turned = turned.loc[turned["trained"], own]
     found = [
         {"kind": "dpa", "label": f"{row['angle']:g}°", "cap": cap["dpa"]} | row for row in turned.to_dict("records")
     ]
