@@ -5,7 +5,7 @@ changed places (for supervised fine-tuning: on answers that have). Both policies
 fitted on true and on shuffled labels likewise. Started again, what is done is not done again; rows, tables and figures go to
 RESULTS/learning/, which the book reads.
 
-    python benchmarks/learning.py --reward-models              # everything: on two cores hours, dpa and rlvr about a day each
+    python benchmarks/learning.py --reward-models              # everything: on two cores hours, dpa half a day, rlvr a day
     python benchmarks/learning.py --methods dpa rlvr           # on a GPU minutes, seeds and controls (--seeds, --only) side by side
     python benchmarks/learning.py --methods rsft dpo           # two processes, each with other methods, may share the work
                                                                # once runs/learning/start is there
