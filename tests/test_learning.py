@@ -238,21 +238,37 @@ def dial_told(folder: Path, rows: pd.DataFrame, trained: list[float]) -> str:
     return study_learning.dial_sentence(folder)
 
 
+def round_dial(radius: float) -> pd.DataFrame:
+    """Answers on a circle: asked for an angle, they lie at it, so that every direction is served best by its own prompt."""
+    rows = []
+    for seed in range(3):
+        for angle in (-90.0, -45.0, -22.5, 0.0, 45.0, 90.0):
+            a = math.radians(angle)
+            told = {"helpfulness": 50 + radius * math.cos(a), "verbosity": 50 + radius * math.sin(a), "tokens": 20}
+            rows += [{"seed": seed, "angle": angle, "key": key} | told for key in range(4)]
+    return pd.DataFrame(rows)
+
+
 def test_what_is_said_of_the_dial_follows_the_data(tmp_path: Path) -> None:
-    ends = [-45.0, 45.0]
-    told = dial_told(tmp_path, dial_rows(0.3), ends)
-    assert told.startswith("**The dial works.**") and "Of 2 directions, 2 are served best by their own prompt" in told
-    assert (
-        "trained on these directions alone; asked for others, it gives 52.5 at 0°" in told
-    )  # 50, seeds 0 to 2, keys 0 to 3
+    five = [-90.0, -45.0, 0.0, 45.0, 90.0]
+    told = dial_told(tmp_path, round_dial(10.0), five)
+    assert told.startswith("**The dial works.**") and "Of 5 directions, 5 are served best by their own prompt" in told
+    assert ", 5 of these with an interval of the lead over the best other above zero; 5 are served better" in told
+    assert ", of which 7.1 lie between -45° and 0°. " in told  # 10 sin 45 degrees
+    assert "trained on these directions alone; asked for others, it gives 46.2 at -22.5°" in told
+    assert "Where another prompt" not in told
+    told = dial_told(tmp_path, round_dial(10.0), five[1:4])  # fewer than the ledger asks for
+    turns = "**The dial turns; that every direction is served best by its own prompt is not shown.**"
+    assert told.startswith(turns)
     told = dial_told(tmp_path, dial_rows(0.3), [-45.0, 0.0, 45.0])  # at 0 all prompts serve alike
-    assert told.startswith("**The dial turns; that every direction is served best by its own prompt is not shown.**")
+    assert told.startswith(turns)
     assert (
-        "Where another prompt does as well or better, it is ahead by 0.00 points (0°, the prompt for -45°; own less other 0.0 to 0.0)"
+        "does as well or better, it is ahead by 0.00 points (0°, the prompt for -45°; own less other 0.0 to 0.0)"
         in told
     )
     assert "asked for others" not in told and ", of which 13.5 lie between -45° and 0°." in told
-    assert dial_told(tmp_path, dial_rows(-0.3), ends).startswith("**Not shown.**")
+    told = dial_told(tmp_path, dial_rows(-0.3), [-45.0, 0.0, 45.0])
+    assert told.startswith("**Not shown.**") and "of which" not in told
 
 
 def test_a_rank_correlation_of_noise_is_told_with_an_interval_that_holds_0() -> None:

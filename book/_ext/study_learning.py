@@ -32,6 +32,7 @@ CURVES = (
 FIGURES = ("learning", "price", "dial", "plane", *CURVES)
 DATA = ("effects", "dial", "directions", "dominance", "plane", *CURVES)
 LEVEL = 0.05
+RHO, FEWEST = 0.9, 5  # rank correlation in each seed, and directions, that a dial is asked for (the ledger's)
 # had other settings before, which had shown nothing; and another measure of their objective
 TRIED_AGAIN, MEASURED_AGAIN = ("rsft", "rrhf", "ppo", "dpa", "rlvr"), ("dpa", "dpo-pairs")
 SENTENCES = ("sft", "dpo", "dpo-pairs", "rsft", "rrhf", "dpa", "ppo", "rloo", "rlvr")
@@ -254,18 +255,23 @@ def dial_sentence(folder: Path) -> str:
         apart, least, most = found["ends"]
         text += f"Of the mean over seeds the correlation is {rho:.2f} ({low:.2f} to {high:.2f}, over prompts drawn again); the ends are "
         text += f"{apart:.1f} points apart ({least:.1f} to {most:.1f}, over seeds)" + (
-            _steepest(trained) if least > 0 else ", so that a turn is not shown by its ends. "
+            _steepest(trained, bool(found["monotone"])) if least > 0 else ", so that a turn is not shown by its ends. "
         )
     if between := [row for row in rows if row not in trained]:
         text += f"It was trained on these directions alone; asked for others, it gives {_turned(between)}. "
     text += _beside_start(rows, _read(folder / "steered.csv"))
+    text += "Settings before these, with fewer tokens and fewer responses to choose from, had not shown a dial. "
     text = f"**{_verdict(found, ahead)}** {text}"
     own = [row for row in ahead if float(row["best_prompt"]) == float(row["angle"])]
     text += f"Of {len(ahead)} directions, {len(own)} are served best by their own prompt"
     if len(found["spearman"]) < 2:
         better = sum(float(row["margin"]) > 0 for row in ahead)
         return f"{text}, and {better} better by it than by the others on average; one seed gives no interval."
-    clear = [row for row in ahead if row["low"] and float(row["low"]) > 0]
+    clear, sure = (
+        [row for row in of if row.get(low) and float(row[low]) > 0] for of, low in ((ahead, "low"), (own, "lead_low"))
+    )
+    if own and "lead_low" in own[0]:
+        text += f", {len(sure)} of these with an interval of the lead over the best other above zero"
     text += f"; {len(clear)} are served better by it than by the others on average, their intervals being above zero."
     if behind := [row for row in ahead if row not in own and row.get("lead")]:
         text += " Where another prompt does as well or better, it is ahead by " + " and ".join(
@@ -281,7 +287,7 @@ def _turned(rows: list[dict[str, str]]) -> str:
     return ", ".join(f"{float(row['verbosity']):.1f} at {float(row['angle']):g}°" for row in rows)
 
 
-def _steepest(rows: list[dict[str, str]]) -> str:
+def _steepest(rows: list[dict[str, str]], rises: bool) -> str:
     """Where the dial turns most, to end a sentence on how far it turns."""
     steps = [(float(b["verbosity"]) - float(a["verbosity"]), a, b) for a, b in itertools.pairwise(rows)]
     most, a, b = max(steps, key=lambda step: step[0])
@@ -305,6 +311,8 @@ def _works(found: dict[str, Any], ahead: list[dict[str, str]]) -> bool:
     return bool(
         found["monotone"]
         and len(found["spearman"]) > 1
+        and min(found["spearman"]) >= RHO - 1e-9
+        and len(ahead) >= FEWEST
         and all(
             row["low"] and float(row["low"]) > 0 and float(row["best_prompt"]) == float(row["angle"]) for row in ahead
         )

@@ -325,7 +325,7 @@ def c5(monotone: Mapping[str, Any], dial: pd.DataFrame, front: Mapping[str, Any]
             f"with one adapter for {front['policies']}."
         )
     else:
-        text += " The area that it dominates is not measured: its answers and those of the policies for one trade-off have different caps."
+        text += " The area that it dominates is not measured: policies for one trade-off are missing, or their answers have another cap."
     if len(rho) < 2:
         return Finding(f"{text} One seed allows no claim.", UNMEASURED)
     _, low, high = monotone["ends"]

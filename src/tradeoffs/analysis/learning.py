@@ -268,8 +268,10 @@ def dominance(rows: pd.DataFrame) -> pd.DataFrame:
         and `lead`: own prompt less that one. `_low` and `_high`: Student's 95 % interval over seeds (`low` and `high` of the margin).
     """
     found = []
-    by_seed = [directions(own).to_numpy() for _, own in rows.groupby("seed")]
     table = directions(rows)
+    by_seed = [
+        directions(own).reindex(index=table.index, columns=table.columns).to_numpy() for _, own in rows.groupby("seed")
+    ]
     pooled, angles = table.to_numpy(), [float(angle) for angle in table.index]
     for n, angle in enumerate(angles):
         others = [m for m in range(len(angles)) if m != n]
