@@ -446,7 +446,9 @@ def front(rows: pd.DataFrame, dpa: pd.DataFrame) -> dict[str, Any]:
     angles = [round(math.degrees(math.atan2(v[1], v[0]))) for v in FIXED.values()]
     start = rows.loc[rows["run"] == "start", ["helpfulness", "verbosity"]].mean()
     own = rows[rows["run"].isin(FIXED)]
-    return learning.front(dpa[dpa["angle"].isin(angles)], own, tuple(start)) if len(caps) == 1 else {}
+    found = learning.front(dpa[dpa["angle"].isin(angles)], own, tuple(start)) if len(caps) == 1 else {}
+    each = max(RUNS[run]["token_budget"] for run in FIXED)
+    return found | {"tokens": [RUNS["dpa"]["token_budget"], each]} if found else {}
 
 
 def plane_points(rows: pd.DataFrame, turned: pd.DataFrame, turned_start: pd.DataFrame) -> pd.DataFrame:

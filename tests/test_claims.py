@@ -134,6 +134,11 @@ def test_c5_needs_both_ends_apart_and_as_much_of_the_plane() -> None:
     found = claims.c5(turned([1.0, 1.0]), DIAL, front)
     assert found.verdict == claims.SUPPORTED
     assert "dominates 1.02 (0.97 to 1.07) times their area, with one adapter for 2" in found.measured
+    assert "tokens, each" not in found.measured
+    told = claims.c5(turned([1.0, 1.0]), DIAL, front | {"tokens": [1_700_000, 90_000]}).measured
+    assert "It was trained on 1,700,000 tokens, each of them on 90,000." in told
+    between = pd.concat([DIAL.assign(trained=True), DIAL.iloc[-1:].assign(angle=99.0, verbosity=0.0, trained=False)])
+    assert claims.c5(turned([1.0, 1.0]), between, front) == found  # judged by the directions it was trained on
     assert claims.c5(turned([1.0, 1.0], ends=(10.0, -1.0, 21.0)), DIAL, front).verdict == claims.UNDECIDED
     assert claims.c5(turned([1.0, 1.0], ends=(-10.0, -19.0, -1.0)), DIAL, front).verdict == claims.REFUTED
     assert claims.c5(turned([1.0, 0.5]), DIAL, front).verdict == claims.UNDECIDED

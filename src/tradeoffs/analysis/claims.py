@@ -324,6 +324,9 @@ def c5(monotone: Mapping[str, Any], dial: pd.DataFrame, front: Mapping[str, Any]
             f" Asked for the directions that {front['policies']} policies were trained for, it dominates {number(area)} times their area, "
             f"with one adapter for {front['policies']}."
         )
+        if "tokens" in front:
+            own, each = front["tokens"]
+            text += f" It was trained on {own:,} tokens, each of them on {each:,}."
     else:
         text += " The area that it dominates is not measured: policies for one trade-off are missing, or their answers have another cap."
     if len(rho) < 2:
