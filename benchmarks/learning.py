@@ -376,7 +376,9 @@ def summarise(kept: Path) -> None:
     write_text(kept / "budgets.json", json.dumps(budgets) + "\n")
     ran = [run for run in RUNS if run in set(rows["run"])]
     asked = pd.DataFrame(row for row in read_jsonl(kept / "steered.jsonl") if row["settings"] == asked_as(row["run"]))
-    turned_start = asked[(asked["run"] == "start") & asked["angle"].notna()] if len(asked) else asked
+    # the start policy under DPA's cap, asked for directions and not
+    own_start = asked[(asked["run"] == "start") & (asked["words"] == "")] if len(asked) else asked.assign(angle=[])
+    turned_start, plain_start = (own_start[told] for told in (own_start["angle"].notna(), own_start["angle"].isna()))
     table = learning.effects(rows[rows["run"].isin(ran)], learning.before(rows, weights, trained, turned_start))
     figures_made = {}
     if len(table):
@@ -404,13 +406,13 @@ def summarise(kept: Path) -> None:
         write_text(kept / "directions.csv", matrix.to_csv(index_label="asked"))
         write_text(kept / "dominance.csv", learning.dominance(own).to_csv(index=False))
         write_text(kept / "monotone.json", json.dumps(learning.monotone(own) | {"trained": trained}) + "\n")
-        write_text(kept / "front.json", json.dumps(front(rows, dpa)) + "\n")
+        write_text(kept / "front.json", json.dumps(front(rows, dpa, plain_start)) + "\n")
         if len(asked):
             columns = ["run", "seed", "angle", "words", "tokens", "helpfulness", "verbosity"]
             table_of = pd.concat([asked, dpa.assign(words="")])[columns]
             write_text(kept / "steered.csv", table_of.to_csv(index=False))
         figures_made["dial"] = figures.dial(turned, matrix)
-        points = plane_points(rows, turned, turned_start)
+        points = plane_points(rows, turned, turned_start, plain_start)
         write_text(kept / "plane.csv", points.to_csv(index=False))
         figures_made["plane"] = figures.plane(points)
     logged = [row for row in read_jsonl(kept / "steps.jsonl") if row["settings"] == settings(row["run"])]
@@ -440,38 +442,40 @@ def summarise(kept: Path) -> None:
         write_text(kept / f"{name}.svg", figures.to_svg(figure))
 
 
-def front(rows: pd.DataFrame, dpa: pd.DataFrame) -> dict[str, Any]:
-    """DPA's policy against one for each trade-off; {} where their answers may be of different length."""
+def front(rows: pd.DataFrame, dpa: pd.DataFrame, start: pd.DataFrame) -> dict[str, Any]:
+    """DPA's policy against one for each trade-off; {} where their answers, or the start policy's, may be of different length."""
     caps = {RUNS[run]["max_new_tokens"] for run in ("dpa", *FIXED)}
     angles = [round(math.degrees(math.atan2(v[1], v[0]))) for v in FIXED.values()]
-    start = rows.loc[rows["run"] == "start", ["helpfulness", "verbosity"]].mean()
     own = rows[rows["run"].isin(FIXED)]
-    found = learning.front(dpa[dpa["angle"].isin(angles)], own, tuple(start)) if len(caps) == 1 else {}
+    if len(caps) > 1 or not len(start):
+        return {}
+    helpfulness, verbosity = start[["helpfulness", "verbosity"]].mean()
+    found = learning.front(dpa[dpa["angle"].isin(angles)], own, (float(helpfulness), float(verbosity)))
     each = max(RUNS[run]["token_budget"] for run in FIXED)
     return found | {"tokens": [RUNS["dpa"]["token_budget"], each]} if found else {}
 
 
-def plane_points(rows: pd.DataFrame, turned: pd.DataFrame, turned_start: pd.DataFrame) -> pd.DataFrame:
-    """DPA's directions, the scalarised policies and the start policy, under both caps, in the plane of both attributes."""
-    cap = {run: given.get("max_new_tokens") for run, given in RUNS.items()} | {"start": SAMPLED["max_new_tokens"]}
+def plane_points(
+    rows: pd.DataFrame, turned: pd.DataFrame, turned_start: pd.DataFrame, start: pd.DataFrame
+) -> pd.DataFrame:
+    """DPA's directions, the scalarised policies and the start policy, asked for directions and not, in the plane of both attributes."""
+    cap = {run: RUNS[run]["max_new_tokens"] for run in ("dpa", *FIXED)}
     both = ["helpfulness", "verbosity"]
     own = [name for name in turned if name != "trained" and not name.startswith("shuffled_")]
     turned = turned.loc[turned["trained"], own]
     found = [
         {"kind": "dpa", "label": f"{row['angle']:g}°", "cap": cap["dpa"]} | row for row in turned.to_dict("records")
     ]
-    if len(turned_start):
-        label = f"start, of up to {cap['dpa']} tokens"
-        found.append({"kind": "start", "label": label, "cap": cap["dpa"]} | learning.over_seeds(turned_start, both))
-    fixed = {
-        "scalarization-45m": "v at -45°",
-        "scalarization-45p": "v at 45°",
-        "start": f"start, of up to {cap['start']} tokens",
-    }
-    for run, label in fixed.items():
-        own = rows[(rows["run"] == run) & ~rows["shuffled"]]
+    fixed = (
+        (run, f"v at {round(math.degrees(math.atan2(v[1], v[0])))}°", "scalarisation", rows[rows["run"] == run])
+        for run, v in FIXED.items()
+    )
+    for run, label, kind, own in (
+        ("dpa", "start, asked likewise", "start", turned_start),
+        ("dpa", "start", "start", start),
+        *fixed,
+    ):
         if len(own):
-            kind = "start" if run.startswith("start") else "scalarisation"
             found.append({"kind": kind, "label": label, "cap": cap[run]} | learning.over_seeds(own, both))
     return pd.DataFrame(found)
 
