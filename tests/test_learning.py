@@ -166,9 +166,18 @@ def test_the_dials_line_is_set_beside_policies_of_the_same_cap_only(monkeypatch:
     import study_learning
 
     rows = [{"kind": "dpa", "cap": "120"}, {"kind": "scalarisation", "cap": "44"}]
-    assert "cannot be compared" in study_learning.plane_sentence(rows)
-    assert "covers the squares" in study_learning.plane_sentence([rows[0], rows[1] | {"cap": "120"}])
-    assert study_learning.plane_sentence(rows[:1]) == "One of the two was not measured."
+    assert "cannot be compared" in study_learning.plane_sentence(rows, {})
+    assert "covers the squares" in study_learning.plane_sentence([rows[0], rows[1] | {"cap": "120"}], {})
+    same = [rows[0], rows[1] | {"cap": "120"}]
+    for ratio, said in (
+        ([0.5, 0.4, 0.6], "is less"),
+        ([1.5, 1.4, 1.6], "is more"),
+        ([1.0, 0.4, 1.6], "may be as much"),
+    ):
+        assert study_learning.plane_sentence(same, {"ratio": ratio, "policies": 2}).endswith(
+            f"of theirs, which {said}."
+        )
+    assert study_learning.plane_sentence(rows[:1], {}) == "One of the two was not measured."
 
 
 def test_where_runs_were_made_is_told_by_machine() -> None:

@@ -319,15 +319,27 @@ def _works(found: dict[str, Any], ahead: list[dict[str, str]]) -> bool:
     )
 
 
-def plane_sentence(rows: list[dict[str, str]]) -> str:
-    """Whether DPA's line may be set beside the policies for one trade-off each: only where their answers have one cap."""
+def plane_sentence(rows: list[dict[str, str]], front: dict[str, Any]) -> str:
+    """Whether DPA's line may be set beside the policies for one trade-off each: only where their answers have one cap.
+
+    Args:
+        front: `front.json`.
+    """
     if not rows:
         return ""
     caps = {row["cap"] for row in rows if row["kind"] in ("dpa", "scalarisation")}
     if not {"dpa", "scalarisation"} <= {row["kind"] for row in rows}:
         return "One of the two was not measured."
     if len(caps) == 1:
-        return "Look at whether the line covers the squares: then one policy serves as well as several."
+        text = "Look at whether the line covers the squares: then one policy serves as well as several."
+        if front.get("ratio"):
+            ratio, low, high = front["ratio"]
+            text += (
+                f" Asked for the directions that the {front['policies']} were trained for, the one dominates {ratio:.2f} ({low:.2f} to "
+                f"{high:.2f}) times the area of theirs, "
+            )
+            text += "which is less." if high < 1 else "which is more." if low > 1 else "which may be as much."
+        return text
     told = " and ".join(
         f"{', '.join(sorted({row['cap'] for row in rows if row['kind'] == kind}))} tokens ({name})"
         for kind, name in (("dpa", "DPA"), ("scalarisation", "the others"))
@@ -409,22 +421,22 @@ def substitutions(results: Path) -> dict[str, str]:
     text = {f"learning_{row['run'].replace('-', '_')}": sentence(row) for row in rows if row["run"] in SENTENCES}
     if rows:
         text["learning_all"] = overall(rows)
-    weights = _provenance(folder / "weights.json").get("rsft")
+    weights = _values(folder / "weights.json").get("rsft")
     if weights:
         text["learning_weights"] = f"$v = ({weights[0]:.2f}, {weights[1]:.2f})$"
     if "learning_dpo_pairs" in text:
-        counted = pairs_sentence(_provenance(folder / "pairs.json"))
+        counted = pairs_sentence(_values(folder / "pairs.json"))
         length = watched_sentence(_read(folder / "evaluations_imitation.csv"), "dpo-pairs")
         text["learning_dpo_pairs"] = " ".join(filter(None, (text["learning_dpo_pairs"], counted, length)))
     if "learning_rlvr" in text:
-        met = first_met_sentence(_provenance(folder / "first_met.json"))
+        met = first_met_sentence(_values(folder / "first_met.json"))
         text["learning_rlvr"] = f"{text['learning_rlvr']} {met}".strip()
-    where = _provenance(folder / "provenance.json")
+    where = _values(folder / "provenance.json")
     if where and all(isinstance(made, dict) and "hardware" in made for made in where.values()):  # else of an older form
         text["learning_setting"] = setting(where)
     text |= {
         "learning_dial": dial_sentence(folder),
-        "learning_plane": plane_sentence(_read(folder / "plane.csv")),
+        "learning_plane": plane_sentence(_read(folder / "plane.csv"), _values(folder / "front.json")),
         "learning_reward_models": reward_sentence(_read(folder / "reward_models.csv")),
     }
     missing = {
@@ -452,7 +464,7 @@ def budgets(results: Path, stages: dict[str, Any]) -> dict[str, str]:
             and not record["parameters"].get("shuffle_rewards")
         }
     )
-    tried = _provenance(results / "learning" / "budgets.json")
+    tried = _values(results / "learning" / "budgets.json")
     learns = {row["run"] for row in _read(results / "learning" / "effects.csv") if row["learns"] == "True"}
     if not own or not learns & set(tried):
         return {"align_budgets": "{numref}`tab-settings` has the budgets of training."}
@@ -485,7 +497,7 @@ def setting(where: dict[str, dict[str, Any]]) -> str:
     return f"{text}."
 
 
-def _provenance(path: Path) -> dict[str, Any]:
+def _values(path: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
 
 
@@ -512,7 +524,7 @@ def stage(results: Path, source: Path) -> None:
     made = {
         "effects_table": (effects_table(_read(folder / "effects.csv")), COMMAND),
         "reward_table": (reward_table(_read(folder / "reward_models.csv")), COMMAND),
-        "cost_table": (cost_table(_read(cost), _provenance(cost.with_suffix(".json"))), COST),
+        "cost_table": (cost_table(_read(cost), _values(cost.with_suffix(".json"))), COST),
     }
     for name, (table, command) in made.items():
         tables.write(out / f"{name}.csv", table or [["Missing", "Command"], [name, f"`{command}`"]])
