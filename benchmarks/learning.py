@@ -33,7 +33,7 @@ from tradeoffs import figures
 from tradeoffs.alignment import align
 from tradeoffs.alignment.common import Judges, judges
 from tradeoffs.alignment.evaluation import HeldOut, evaluate, margins, nll
-from tradeoffs.analysis import learning, wilson
+from tradeoffs.analysis import claims, learning, wilson
 from tradeoffs.models import Policy, load
 from tradeoffs.parameters import AlignParameters
 from tradeoffs.preferences.data import read_pairs
@@ -42,17 +42,7 @@ from tradeoffs.tasks.examples import held_out_examples
 
 DATA = Path(os.environ.get("TRADEOFFS_DATA", "../shared/data"))
 PAIRS = "alpaca-eval-pairs"
-ANGLES = [
-    -90.0,
-    -67.5,
-    -45.0,
-    -22.5,
-    0.0,
-    22.5,
-    45.0,
-    67.5,
-    90.0,
-]  # what DPA is asked for: what it was trained on, and between
+ANGLES = [22.5 * step for step in range(-4, 5)]  # what DPA is asked for: what it was trained on, and between
 # Brief above all (-75 degrees): what methods are rewarded for here, but for SFT, RLVR and DPA. Length is measured without error, while the
 # reward model's helpfulness is not; small runs can show learning of the one sooner than of the other.
 WEIGHTS = [0.2588, -0.9659]
@@ -375,9 +365,11 @@ def summarise(kept: Path) -> None:
     budgets = {run: RUNS[run]["token_budget"] for run in RUNS if run in set(rows["run"])}
     write_text(kept / "budgets.json", json.dumps(budgets) + "\n")
     ran = [run for run in RUNS if run in set(rows["run"])]
+    columns = ["run", "seed", "angle", "words", "tokens", "helpfulness", "verbosity"]
     asked = pd.DataFrame(row for row in read_jsonl(kept / "steered.jsonl") if row["settings"] == asked_as(row["run"]))
+    asked = asked.reindex(columns=columns)
     # the start policy under DPA's cap, asked for directions and not
-    own_start = asked[(asked["run"] == "start") & (asked["words"] == "")] if len(asked) else asked.assign(angle=[])
+    own_start = asked[(asked["run"] == "start") & (asked["words"] == "")]
     turned_start, plain_start = (own_start[told] for told in (own_start["angle"].notna(), own_start["angle"].isna()))
     table = learning.effects(rows[rows["run"].isin(ran)], learning.before(rows, weights, trained, turned_start))
     figures_made = {}
@@ -404,11 +396,12 @@ def summarise(kept: Path) -> None:
         turned.insert(1, "trained", turned["angle"].isin(trained))
         write_text(kept / "dial.csv", turned.to_csv(index=False))
         write_text(kept / "directions.csv", matrix.to_csv(index_label="asked"))
-        write_text(kept / "dominance.csv", learning.dominance(own).to_csv(index=False))
-        write_text(kept / "monotone.json", json.dumps(learning.monotone(own) | {"trained": trained}) + "\n")
+        ahead, rises = learning.dominance(own), learning.monotone(own)
+        write_text(kept / "dominance.csv", ahead.to_csv(index=False))
+        told = {"trained": trained, "verdict": claims.c7(rises, ahead).verdict}
+        write_text(kept / "monotone.json", json.dumps(rises | told) + "\n")
         write_text(kept / "front.json", json.dumps(front(rows, dpa, plain_start)) + "\n")
         if len(asked):
-            columns = ["run", "seed", "angle", "words", "tokens", "helpfulness", "verbosity"]
             table_of = pd.concat([asked, dpa.assign(words="")])[columns]
             write_text(kept / "steered.csv", table_of.to_csv(index=False))
         figures_made["dial"] = figures.dial(turned, matrix)
@@ -442,10 +435,16 @@ def summarise(kept: Path) -> None:
         write_text(kept / f"{name}.svg", figures.to_svg(figure))
 
 
+def angle_of(run: str) -> int:
+    """The direction that a policy for one trade-off is trained for, degrees."""
+    helpful, verbose = FIXED[run]
+    return round(math.degrees(math.atan2(verbose, helpful)))
+
+
 def front(rows: pd.DataFrame, dpa: pd.DataFrame, start: pd.DataFrame) -> dict[str, Any]:
     """DPA's policy against one for each trade-off; {} where their answers, or the start policy's, may be of different length."""
     caps = {RUNS[run]["max_new_tokens"] for run in ("dpa", *FIXED)}
-    angles = [round(math.degrees(math.atan2(v[1], v[0]))) for v in FIXED.values()]
+    angles = [angle_of(run) for run in FIXED]
     own = rows[rows["run"].isin(FIXED)]
     if len(caps) > 1 or not len(start):
         return {}
@@ -466,10 +465,7 @@ def plane_points(
     found = [
         {"kind": "dpa", "label": f"{row['angle']:g}°", "cap": cap["dpa"]} | row for row in turned.to_dict("records")
     ]
-    fixed = (
-        (run, f"v at {round(math.degrees(math.atan2(v[1], v[0])))}°", "scalarisation", rows[rows["run"] == run])
-        for run, v in FIXED.items()
-    )
+    fixed = ((run, f"v at {angle_of(run)}°", "scalarisation", rows[rows["run"] == run]) for run in FIXED)
     for run, label, kind, own in (
         ("dpa", "start, asked likewise", "start", turned_start),
         ("dpa", "start", "start", start),

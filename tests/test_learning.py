@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tradeoffs import figures
-from tradeoffs.analysis import learning
+from tradeoffs.analysis import claims, learning
 from tradeoffs.preferences.rewards import Reward, shuffled
 from tradeoffs.tasks.examples import held_out_examples, training_examples
 
@@ -161,10 +161,7 @@ def test_reward_models_that_beat_no_rival_are_named(monkeypatch: pytest.MonkeyPa
     assert told.endswith("Not shown to be better than a judge of length alone: `bradley-terry` on x.")
 
 
-def test_the_dials_line_is_set_beside_policies_of_the_same_cap_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(ROOT / "book" / "_ext")
-    import study_learning
-
+def test_the_dials_line_is_set_beside_policies_of_the_same_cap_only() -> None:
     rows = [{"kind": "dpa", "cap": "120"}, {"kind": "scalarisation", "cap": "44"}]
     assert "cannot be compared" in study_learning.plane_sentence(rows, {})
     assert "covers the squares" in study_learning.plane_sentence([rows[0], rows[1] | {"cap": "120"}], {})
@@ -177,6 +174,8 @@ def test_the_dials_line_is_set_beside_policies_of_the_same_cap_only(monkeypatch:
         assert study_learning.plane_sentence(same, {"ratio": ratio, "policies": 2}).endswith(
             f"of theirs, which {said}."
         )
+    front = {"ratio": [1.0, 0.4, 1.6], "policies": 2, "tokens": [1_700_000, 90_000]}
+    assert study_learning.plane_sentence(same, front).endswith("on 1,700,000 tokens, each of them on 90,000.")
     assert study_learning.plane_sentence(rows[:1], {}) == "One of the two was not measured."
 
 
@@ -242,8 +241,9 @@ def dial_told(folder: Path, rows: pd.DataFrame, trained: list[float]) -> str:
     turned = learning.dial(rows)
     turned.insert(1, "trained", turned["angle"].isin(trained))
     turned.to_csv(folder / "dial.csv", index=False)
-    learning.dominance(own).to_csv(folder / "dominance.csv", index=False)
-    (folder / "monotone.json").write_text(json.dumps(learning.monotone(own) | {"trained": trained}))
+    ahead, rises = learning.dominance(own), learning.monotone(own)
+    ahead.to_csv(folder / "dominance.csv", index=False)
+    (folder / "monotone.json").write_text(json.dumps(rises | {"verdict": claims.c7(rises, ahead).verdict}))
     return study_learning.dial_sentence(folder)
 
 

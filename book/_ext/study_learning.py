@@ -32,7 +32,6 @@ CURVES = (
 FIGURES = ("learning", "price", "dial", "plane", *CURVES)
 DATA = ("effects", "dial", "directions", "dominance", "plane", *CURVES)
 LEVEL = 0.05
-RHO, FEWEST = 0.9, 5  # rank correlation in each seed, and directions, that a dial is asked for (the ledger's)
 # had other settings before, which had shown nothing; and another measure of their objective
 TRIED_AGAIN, MEASURED_AGAIN = ("rsft", "rrhf", "ppo", "dpa", "rlvr"), ("dpa", "dpo-pairs")
 SENTENCES = ("sft", "dpo", "dpo-pairs", "rsft", "rrhf", "dpa", "ppo", "rloo", "rlvr")
@@ -260,8 +259,7 @@ def dial_sentence(folder: Path) -> str:
     if between := [row for row in rows if row not in trained]:
         text += f"It was trained on these directions alone; asked for others, it gives {_turned(between)}. "
     text += _beside_start(rows, _read(folder / "steered.csv"))
-    text += "Settings before these, with fewer tokens and fewer responses to choose from, had not shown a dial. "
-    text = f"**{_verdict(found, ahead)}** {text}"
+    text = f"**{_verdict(found)}** {text}"
     own = [row for row in ahead if float(row["best_prompt"]) == float(row["angle"])]
     text += f"Of {len(ahead)} directions, {len(own)} are served best by their own prompt"
     if len(found["spearman"]) < 2:
@@ -298,25 +296,13 @@ def _steepest(rows: list[dict[str, str]], rises: bool) -> str:
     )
 
 
-def _verdict(found: dict[str, Any], ahead: list[dict[str, str]]) -> str:
-    if _works(found, ahead):
+def _verdict(found: dict[str, Any]) -> str:
+    """What the ledger says of arithmetic control, and short of that whether the dial turns."""
+    if found.get("verdict") == "supported":
         return "The dial works."
     if found["monotone"] and len(found["spearman"]) > 1 and found["ends"][1] > 0:
         return "The dial turns; that every direction is served best by its own prompt is not shown."
     return "Not shown."
-
-
-def _works(found: dict[str, Any], ahead: list[dict[str, str]]) -> bool:
-    """What the ledger asks for in its claim of arithmetic control: monotone, and every direction clearly best served by its own prompt."""
-    return bool(
-        found["monotone"]
-        and len(found["spearman"]) > 1
-        and min(found["spearman"]) >= RHO - 1e-9
-        and len(ahead) >= FEWEST
-        and all(
-            row["low"] and float(row["low"]) > 0 and float(row["best_prompt"]) == float(row["angle"]) for row in ahead
-        )
-    )
 
 
 def plane_sentence(rows: list[dict[str, str]], front: dict[str, Any]) -> str:
@@ -339,6 +325,9 @@ def plane_sentence(rows: list[dict[str, str]], front: dict[str, Any]) -> str:
                 f"{high:.2f}) times the area of theirs, "
             )
             text += "which is less." if high < 1 else "which is more." if low > 1 else "which may be as much."
+        if "tokens" in front:
+            own, each = front["tokens"]
+            text += f" It was trained on {own:,} tokens, each of them on {each:,}."
         return text
     told = " and ".join(
         f"{', '.join(sorted({row['cap'] for row in rows if row['kind'] == kind}))} tokens ({name})"
